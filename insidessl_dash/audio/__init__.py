@@ -1,0 +1,1 @@
+"""Reading audio: decode, validate, resample, perturb, within stated limits."""

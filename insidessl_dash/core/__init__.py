@@ -1,0 +1,1 @@
+"""Types, errors, settings and the model registry: no torch, nothing heavy."""

@@ -1,0 +1,57 @@
+"""Files that are either whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from insidessl_dash.core.errors import StorageError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that replaces it only if the block succeeds.
+
+    An interrupted write leaves the old file, or none, and no debris.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value as a whole file."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """Say what to do about a failed write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = "the disk is full. Free some space and try again; what was computed is kept."
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        what = "the folder is read-only. Set INSIDESSL_HOME to a folder that can be written."
+    else:
+        what = f"{error.strerror or error}. Set INSIDESSL_HOME to a folder that can be written."
+    return StorageError(f"Cannot write {path.name}: {what}")

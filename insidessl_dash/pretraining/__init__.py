@@ -1,0 +1,1 @@
+"""Recipes that train the Nano family: one shared loop, one short file an objective."""

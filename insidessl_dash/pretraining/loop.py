@@ -1,0 +1,254 @@
+"""The one training loop: schedule, checkpoints, progress, exact resume.
+
+A recipe supplies data-dependent parts (build, loss, evaluate, export). Batches and masks follow
+from (seed, update), so a run that was killed and resumed takes the same steps as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from pydantic import BaseModel, Field
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from insidessl_dash.core.errors import TrainingError
+from insidessl_dash.core.files import whole_file, write_json
+from insidessl_dash.core.progress import ProgressHook
+from insidessl_dash.core.types import SAMPLE_RATE
+from insidessl_dash.pretraining.data import Batches, SpeechData
+
+
+class RunSettings(BaseModel, extra="forbid"):
+    """What determines a run. A resumed run must have the same."""
+
+    seed: int = 0
+    updates: int = Field(5000, ge=1)
+    batch_seconds: float = Field(20.0, ge=1.0)
+    max_crop_s: float = Field(8.0, ge=0.5)
+    clusters: int = Field(100, ge=2, le=65_000)
+    learning_rate: float = Field(1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    warmup: int = 400
+    clip_norm: float = 1.0
+    held_out_fraction: float = Field(0.1, gt=0, lt=1)
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+
+
+class Recipe(Protocol):
+    """One objective."""
+
+    name: str
+    objective: str
+
+    def build(self) -> nn.Module: ...
+    def loss(
+        self, model: nn.Module, batch: Any, update: int, device: str
+    ) -> tuple[Tensor, dict[str, float]]: ...
+    def evaluate(
+        self, model: nn.Module, device: str, max_crop_s: float, limit: int | None
+    ) -> dict[str, float]: ...
+    def export(self, model: nn.Module, folder: Path) -> None: ...
+
+
+def log_spaced(updates: int) -> list[int]:
+    """0, 1, 2, 4, ... and the last update: where checkpoints are kept."""
+    powers = [2**k for k in range(int(math.log2(updates)) + 1)]
+    return sorted({0, *powers, updates})
+
+
+def learning_rate(settings: RunSettings, update: int) -> float:
+    """Linear warm-up, then linear decay to zero; `update` counts from 1."""
+    warmup = min(settings.warmup, max(1, settings.updates // 10))
+    if update <= warmup:
+        return settings.learning_rate * update / warmup
+    left = (settings.updates - update + 1) / (settings.updates - warmup + 1)
+    return settings.learning_rate * left
+
+
+class Run:
+    """One run in one folder: ``run.json``, ``log.jsonl``, ``state.safetensors``, ``checkpoints/``.
+
+    Args:
+        recipe: The objective.
+        data: The speech.
+        settings: What determines the run.
+        folder: Where it lives.
+        device: ``cpu`` or ``cuda``.
+        resume: Go on from the last saved state.
+
+    Raises:
+        TrainingError: The folder holds a run already, or one with other settings or data.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: SpeechData,
+        settings: RunSettings,
+        folder: Path,
+        device: str,
+        resume: bool,
+    ) -> None:
+        self.recipe, self.data, self.settings = recipe, data, settings
+        self.folder, self.device = folder, device
+        self.batches = Batches(data, settings.batch_seconds, settings.max_crop_s, settings.seed)
+        self.model = recipe.build().to(device).train()
+        self.parameters = dict(self.model.named_parameters())
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(),
+            lr=0.0,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.update, self.seconds_seen, self.wall_s = 0, 0.0, 0.0
+        identity = {
+            "recipe": recipe.name,
+            "settings": settings.model_dump(mode="json"),
+            "data": data.digest,
+        }
+        self._open(identity, resume)
+
+    def _open(self, identity: dict[str, Any], resume: bool) -> None:
+        record = self.folder / "run.json"
+        if not record.exists():
+            write_json(record, identity)
+            return
+        stored = json.loads(record.read_text())
+        if not resume:
+            raise TrainingError(
+                f"{self.folder} holds a run already. Add --resume to go on with it, "
+                "or choose another --out."
+            )
+        if stored != identity:
+            flat = {**stored, **stored["settings"]}, {**identity, **identity["settings"]}
+            keys = sorted(k for k in flat[1] if flat[0].get(k) != flat[1][k] and k != "settings")
+            changes = ", ".join(f"{k}: {flat[0].get(k)} -> {flat[1][k]}" for k in keys)
+            raise TrainingError(
+                f"Cannot resume {self.folder} with other settings ({changes}). "
+                "Give the same ones, or start in another folder."
+            )
+        if (self.folder / "state.safetensors").exists():
+            self._load_state()
+
+    def train(self, progress: ProgressHook, save_every: int = 250) -> None:
+        """Run to the last update.
+
+        Raises:
+            TrainingError: The loss is not finite; the last good state is kept.
+            Cancelled: From `progress`; the state is saved first.
+        """
+        keep = set(log_spaced(self.settings.updates))
+        log_path = self.folder / "log.jsonl"
+        self._trim_log(log_path)
+        if self.update == 0:
+            self._checkpoint(log_path)
+        started = time.monotonic() - self.wall_s
+        try:
+            while self.update < self.settings.updates:
+                entry = self._step()
+                self.wall_s = time.monotonic() - started
+                if self.update % 10 == 0 or self.update <= 32:
+                    _append(log_path, entry | {"wall_s": round(self.wall_s, 2)})
+                if self.update in keep:
+                    self._checkpoint(log_path)
+                if self.update % save_every == 0:
+                    self._save_state()
+                progress(f"loss {entry['loss']:.3f}", self.update, self.settings.updates)
+        finally:
+            if self.update:
+                self._save_state()
+
+    def _step(self) -> dict[str, Any]:
+        batch = self.batches(self.update)
+        update = self.update + 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, update)
+        with torch.autocast(
+            self.device.partition(":")[0],
+            torch.bfloat16,
+            enabled=self.settings.precision == "bfloat16",
+        ):
+            loss, metrics = self.recipe.loss(self.model, batch, update, self.device)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The loss became {value} at update {update}; stopped. The state of update "
+                f"{self.update} is kept. Try a lower learning rate."
+            )
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.update = update
+        self.seconds_seen += batch[0].size / SAMPLE_RATE
+        return {
+            "update": update,
+            "loss": value,
+            **metrics,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds_seen": round(self.seconds_seen, 2),
+        }
+
+    def _checkpoint(self, log_path: Path) -> None:
+        """Evaluate, and export the weights of this update; whole or absent."""
+        final = self.update == self.settings.updates
+        scores = self.recipe.evaluate(
+            self.model, self.device, self.settings.max_crop_s, None if final else 150
+        )
+        _append(log_path, {"update": self.update, "held_out": scores})
+        target = self.folder / "checkpoints" / f"update-{self.update:06d}"
+        if target.exists():
+            return
+        temporary = target.with_name(f".{target.name}.part")
+        temporary.mkdir(parents=True, exist_ok=True)
+        self.recipe.export(self.model, temporary)
+        os.replace(temporary, target)
+
+    def _save_state(self) -> None:
+        state = {f"model.{k}": v.detach() for k, v in self.model.state_dict().items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                state[f"{key}.{name}"] = value
+        record = {"update": self.update, "seconds_seen": self.seconds_seen, "wall_s": self.wall_s}
+        with whole_file(self.folder / "state.safetensors") as temporary:
+            tensors = {k: v.contiguous().cpu() for k, v in state.items()}
+            save_file(tensors, temporary, metadata={"run": json.dumps(record)})
+
+    def _load_state(self) -> None:
+        with safe_open(self.folder / "state.safetensors", "pt", device=self.device) as file:
+            record = json.loads(file.metadata()["run"])
+            names = set(file.keys())
+            self.model.load_state_dict(
+                {k.removeprefix("model."): file.get_tensor(k) for k in names if k[:6] == "model."}
+            )
+            for name, parameter in self.parameters.items():
+                keys = ("step", "exp_avg", "exp_avg_sq")
+                if f"step.{name}" in names:
+                    self.optimizer.state[parameter] = {
+                        key: file.get_tensor(f"{key}.{name}") for key in keys
+                    }
+        self.update, self.seconds_seen = record["update"], record["seconds_seen"]
+        self.wall_s = record["wall_s"]
+
+    def _trim_log(self, path: Path) -> None:
+        """Forget what was logged after the state that is resumed from."""
+        if path.exists():
+            lines = path.read_text().splitlines()
+            kept = [x for x in lines if json.loads(x)["update"] <= self.update]
+            with whole_file(path) as temporary:
+                temporary.write_text("".join(line + "\n" for line in kept))
+
+
+def _append(path: Path, entry: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(entry) + "\n")
