@@ -30,6 +30,7 @@ class ModelCard(BaseModel):
         not_for: What it is not good for, in a sentence.
         base: For ``kind="random"``: the card whose architecture is initialised at random.
         seed: For ``kind="random"``: the seed of the initialisation.
+        local: A local copy to read in place of `source`; where it is stays out of results.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,3 +51,4 @@ class ModelCard(BaseModel):
     not_for: str = ""
     base: str | None = None
     seed: int | None = None
+    local: str | None = None

@@ -23,6 +23,9 @@ from insidessl_dash.corpora.manifest import Corpus
 HOP = 320
 """Samples between frames of 20 ms; crops start on this grid so that frame labels line up."""
 
+_GRID = 4000
+"""Crops are whole quarters of a second: few different shapes, so kernels are reused."""
+
 _LIMITS = AudioLimits(min_seconds=0.5, max_seconds=None, max_bytes=None)
 
 
@@ -138,7 +141,8 @@ class Batches:
     """Batches of about `seconds` of audio, each of one length.
 
     Utterances are shuffled, sorted by length within pools, cut into batches of similar length,
-    and cropped to the shortest of the batch (at most `max_crop_s`), at a random frame.
+    and cropped to the shortest of the batch (at most `max_crop_s`, whole quarters of a second),
+    at a random frame.
 
     Args:
         data: The speech.
@@ -176,6 +180,7 @@ class Batches:
         epoch, place = divmod(update, self._per_epoch)
         indices = self._epoch(epoch)[place]
         length = int(self._lengths[indices].min())
+        length -= length % _GRID if length > 2 * _GRID else 0
         rng = np.random.default_rng(stable_seed("crop", self.seed, update))
         room = (self.data.lengths()[indices] - length) // HOP
         starts = rng.integers(0, room + 1)

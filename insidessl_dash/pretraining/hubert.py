@@ -2,6 +2,11 @@
 
 The encoder is `transformers.HubertModel`; the head is HuBERT's: a projection, then cosine
 similarity to one learned embedding a cluster, divided by a temperature of 0.1.
+
+HuBERT's loss is over masked frames only, which learns slowly at first: until the convolutions
+carry what a frame sounds like, its neighbours cannot tell what is missing. With hours instead of
+months to train, the loss also counts unmasked frames at the start, with a weight that falls
+linearly from 1 to 0 over the first `unmasked_updates`; from there on it is HuBERT's.
 """
 
 from __future__ import annotations
@@ -58,16 +63,16 @@ class HubertForClusters(nn.Module):
         self.codewords = nn.Parameter(torch.randn(clusters, HEAD_DIM) / HEAD_DIM**0.5)
 
     def forward(self, waveforms: Tensor, mask: Tensor) -> Tensor:
-        """Cluster logits of the masked frames.
+        """Cluster logits of every frame.
 
         Args:
             waveforms: (B, n), zero mean and unit variance a row.
-            mask: bool (B, T).
+            mask: bool (B, T); True where the input is replaced.
 
         Returns:
-            float32 (masked frames, clusters).
+            float32 (B, T, clusters).
         """
-        hidden = self.encoder(waveforms, mask_time_indices=mask).last_hidden_state[mask]
+        hidden = self.encoder(waveforms, mask_time_indices=mask).last_hidden_state
         projected = functional.normalize(self.project(hidden).float(), dim=-1)
         return projected @ functional.normalize(self.codewords.float(), dim=-1).T / TEMPERATURE
 
@@ -83,12 +88,16 @@ class HubertRecipe:
     """
 
     name = "hubert-nano"
-    objective = "masked prediction of k-means clusters of 39-d MFCC (HuBERT iteration 1)"
+    objective = (
+        "masked prediction of k-means clusters of 39-d MFCC (HuBERT iteration 1); at the start "
+        "unmasked frames count too, with a weight that falls linearly to 0"
+    )
 
     def __init__(
         self, data: SpeechData, settings: Any, cache: Path, progress: ProgressHook
     ) -> None:
         self.data, self.seed, self.clusters = data, settings.seed, settings.clusters
+        self.unmasked_updates = settings.unmasked_updates
         self.labels, self.centroids = mfcc_targets(
             data, self.clusters, self.seed, cache, progress
         )
@@ -106,13 +115,16 @@ class HubertRecipe:
     def loss(
         self, model: nn.Module, batch: tuple[NDArray, NDArray, NDArray], update: int, device: str
     ) -> tuple[Tensor, dict[str, float]]:
-        """Cross-entropy over the masked frames, in nats, and the masked accuracy."""
+        """Cross-entropy in nats, and masked loss and accuracy as metrics."""
         waveforms, indices, starts = batch
         rng = np.random.default_rng(stable_seed("mask", self.seed, update))
-        logits, labels = self._predict(model, waveforms, indices, starts, rng, device)
-        loss = functional.cross_entropy(logits, labels)
-        accuracy = (logits.detach().argmax(-1) == labels).float().mean()
-        return loss, {"masked_accuracy": float(accuracy)}
+        logits, labels, mask = self._predict(model, waveforms, indices, starts, rng, device)
+        masked = loss = functional.cross_entropy(logits[mask], labels[mask])
+        weight = max(0.0, 1.0 - update / self.unmasked_updates) if self.unmasked_updates else 0.0
+        if weight > 0:
+            loss = masked + weight * functional.cross_entropy(logits[~mask], labels[~mask])
+        accuracy = (logits.detach()[mask].argmax(-1) == labels[mask]).float().mean()
+        return loss, {"masked_loss": masked.item(), "masked_accuracy": float(accuracy)}
 
     def evaluate(
         self, model: nn.Module, device: str, max_crop_s: float, limit: int | None
@@ -138,9 +150,10 @@ class HubertRecipe:
                 wave = self.data.waveform(index, 0, int(max_crop_s * SAMPLE_RATE))
                 wave = wave[: self.data.lengths()[index]]
                 rng = np.random.default_rng(stable_seed("held-out", self.seed, self.data.ids[index]))
-                logits, labels = self._predict(
+                logits, labels, mask = self._predict(
                     model, wave[None], np.array([index]), np.array([0]), rng, device
                 )
+                logits, labels = logits[mask], labels[mask]
                 right = (logits.argmax(-1) == labels).sum()
                 loss = functional.cross_entropy(logits, labels, reduction="sum")
                 majority = (labels == self.majority).sum()
@@ -163,7 +176,7 @@ class HubertRecipe:
         starts: NDArray,
         rng: np.random.Generator,
         device: str,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         frames = (waveforms.shape[1] - 400) // HOP + 1
         mask = torch.from_numpy(span_mask(len(waveforms), frames, rng)).to(device)
         labels = np.stack(
@@ -173,7 +186,7 @@ class HubertRecipe:
         waves = (waves - waves.mean(-1, keepdim=True)) / torch.sqrt(
             waves.var(-1, keepdim=True, correction=0) + 1e-7
         )
-        return model(waves, mask), torch.from_numpy(labels).to(device)[mask]
+        return model(waves, mask), torch.from_numpy(labels).to(device), mask
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """Write what `transformers.HubertModel.from_pretrained` reads, and the head beside it.

@@ -30,15 +30,16 @@ class RunSettings(BaseModel, extra="forbid"):
     """What determines a run. A resumed run must have the same."""
 
     seed: int = 0
-    updates: int = Field(5000, ge=1)
-    batch_seconds: float = Field(20.0, ge=1.0)
+    updates: int = Field(9000, ge=1)
+    batch_seconds: float = Field(14.0, ge=1.0)
     max_crop_s: float = Field(8.0, ge=0.5)
     clusters: int = Field(100, ge=2, le=65_000)
     learning_rate: float = Field(1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
-    warmup: int = 400
+    warmup: int = Field(500, ge=1)
     clip_norm: float = 1.0
+    unmasked_updates: int = Field(3000, ge=0)
     held_out_fraction: float = Field(0.1, gt=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "bfloat16"
 
@@ -203,7 +204,7 @@ class Run:
         """Evaluate, and export the weights of this update; whole or absent."""
         final = self.update == self.settings.updates
         scores = self.recipe.evaluate(
-            self.model, self.device, self.settings.max_crop_s, None if final else 150
+            self.model, self.device, self.settings.max_crop_s, None if final else 60
         )
         _append(log_path, {"update": self.update, "held_out": scores})
         target = self.folder / "checkpoints" / f"update-{self.update:06d}"

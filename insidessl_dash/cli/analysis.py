@@ -1,0 +1,274 @@
+"""``analyze``, ``precompute``, ``verify`` and ``dynamics``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from insidessl_dash.cli.output import out, progress_bar, warn, write_json
+from insidessl_dash.core.errors import ConfigError, InsideSSLError
+from insidessl_dash.core.settings import settings
+from insidessl_dash.notebook import LENSES, Results
+
+if TYPE_CHECKING:
+    from insidessl_dash.core.cards import ModelCard
+
+DEFAULT_MODELS = ("melspec", "hubert-nano", "hubert-nano-init", "whisper-base")
+MAX_DIFFERENCE = 1e-3
+
+Model = Annotated[list[str] | None, typer.Option("--model", help="Model name; may be repeated.")]
+Lens = Annotated[list[str] | None, typer.Option("--lens", help="Lens; may be repeated.")]
+Perturbation = Annotated[
+    list[str] | None,
+    typer.Option(help="Perturbation of the invariance lens; may be repeated. Default: chain."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of perturbations, groups and bootstrap.", min=0)]
+Source = Annotated[
+    list[str] | None,
+    typer.Option("--source", help="NAME=FOLDER: read a model from a local copy."),
+]
+
+
+def analyze(
+    audio: Annotated[
+        list[str], typer.Argument(help="Files, folders, manifests, or a known corpus.")
+    ],
+    model: Model = None,
+    lens: Lens = None,
+    json: Annotated[str | None, typer.Option(help="Write JSON here; - for stdout.")] = None,
+    perturbation: Perturbation = None,
+    seed: Seed = 0,
+    source: Source = None,
+) -> None:
+    """Compute lenses over every layer of models, on your audio."""
+    results = _analyse(audio, _cards(model or ["hubert-nano"], source), lens, perturbation, seed)
+    documents = results.documents()
+    if json:
+        write_json(json, documents[0] if len(documents) == 1 else documents)
+    if json != "-":
+        _print_table(results)
+    for utterance in results[0].utterances:
+        if utterance.error:
+            warn(utterance.error)
+
+
+def precompute(
+    model: Model = None,
+    size: Annotated[
+        str | None, typer.Option(help="Every registered model of a size: nano, base, large.")
+    ] = None,
+    corpus: Annotated[
+        list[str] | None, typer.Option(help="Known corpus; may be repeated. Default: demo.")
+    ] = None,
+    lens: Lens = None,
+    perturbation: Perturbation = None,
+    seed: Seed = 0,
+    source: Source = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Also write the results as files here.")
+    ] = None,
+) -> None:
+    """Compute what the dashboard shows, so that it is there when people come."""
+    names = list(model or ([] if size else DEFAULT_MODELS))
+    if size:
+        from insidessl_dash.core.registry import registry
+
+        names += ["melspec", *(c.name for c in registry().cards() if c.size == size)]
+        if len(names) == 1:
+            raise ConfigError(f"No model of size {size!r}. Sizes: nano, base, large.")
+    failed = []
+    for name in corpus or ["demo"]:
+        for card in _cards(list(dict.fromkeys(names)), source):
+            try:
+                results = _analyse([name], [card], lens, perturbation, seed)
+            except InsideSSLError as error:
+                warn(f"{card.name} on {name}: {error}")
+                failed.append(f"{card.name} on {name}")
+                continue
+            out.print(f"{card.name} on {name}: {len(results)} results")
+            if out_folder:
+                _write_results(results, out_folder)
+    if failed:
+        raise InsideSSLError(f"{len(failed)} not computed: {', '.join(failed)}. The rest is kept.")
+
+
+def verify(
+    source: Source = None,
+    json: Annotated[str | None, typer.Option(help="Write JSON here; - for stdout.")] = None,
+) -> None:
+    """Compute the shipped results on the demo corpus again, and compare."""
+    import tempfile
+
+    from insidessl_dash.results.compare import largest_difference
+    from insidessl_dash.results.store import Store
+
+    shipped = Store(settings().home, settings().precomputed).find(corpus="demo")
+    if not shipped:
+        raise InsideSSLError("This installation ships no results to verify.")
+    rows: list[dict[str, Any]] = []
+    given = dict(_pairs(source))
+    with tempfile.TemporaryDirectory() as empty:
+        fresh = Store(Path(empty), Path(empty) / "none")
+        for name in dict.fromkeys(result.model.name for result in shipped):
+            mine = [result for result in shipped if result.model.name == name]
+            try:
+                again = _analyse(
+                    ["demo"], _cards([name], [f"{name}={given[name]}"] if name in given else None),
+                    [(r.lens, r.config) for r in mine], None, mine[0].provenance.seed, store=fresh,
+                )  # fmt: skip
+            except InsideSSLError as error:
+                warn(f"{name}: not verified: {error}")
+                rows.append({"model": name, "verified": False, "reason": str(error)})
+                continue
+            for old, new in zip(mine, again, strict=True):
+                difference, where = largest_difference(old, new)
+                rows.append(
+                    {
+                        "model": name,
+                        "lens": old.lens,
+                        "config": old.config,
+                        "verified": True,
+                        "largest_relative_difference": difference,
+                        "where": where,
+                        "same_key": old.key == new.key,
+                    }
+                )
+    verified = [row for row in rows if row["verified"]]
+    largest = max((row["largest_relative_difference"] for row in verified), default=float("inf"))
+    if json:
+        write_json(json, {"largest_relative_difference": largest, "results": rows})
+    if json != "-":
+        for row in verified:
+            out.print(
+                f"{row['model']:20} {row['lens']:12} {row['config'].get('perturbation', ''):16}"
+                f"{row['largest_relative_difference']:.2e}  {row['where']}"
+            )
+        out.print(f"largest relative difference {largest:.2e} over {len(verified)} results")
+    if largest > MAX_DIFFERENCE:
+        raise InsideSSLError(
+            f"The results differ from the shipped ones by up to {largest:.1e}, more than "
+            f"{MAX_DIFFERENCE:g}. Library versions may explain it: see `insidessl-dash models show`."
+        )
+
+
+def dynamics(
+    checkpoints: Annotated[Path, typer.Option(help="Folder of update-NNNNNN folders.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Where the results go.")],
+    corpus: Annotated[str, typer.Option(help="Files or a known corpus.")] = "demo",
+    family: Annotated[str, typer.Option(help="Family of the checkpoints.")] = "hubert",
+    lens: Lens = None,
+    seed: Seed = 0,
+) -> None:
+    """The lenses at every checkpoint of a pre-training run."""
+    from insidessl_dash.core.cards import ModelCard
+
+    folders = sorted(checkpoints.glob("update-*"), key=lambda p: int(p.name.split("-")[1]))
+    if not folders:
+        raise ConfigError(f"{checkpoints}: no update-NNNNNN folder in it.")
+    for folder in folders:
+        update = int(folder.name.split("-")[1])
+        card = ModelCard(
+            name=f"{checkpoints.resolve().parent.name}.update-{update}",
+            title=f"update {update:,}",
+            family=family,
+            size="nano",
+            kind="transformers",
+            source=str(folder),
+        )
+        _write_results(_analyse([corpus], [card], lens, None, seed), out_folder)
+        out.print(f"update {update}: done")
+
+
+def _analyse(
+    audio: list[str],
+    cards: list[ModelCard],
+    lens: Any,
+    perturbation: list[str] | None,
+    seed: int,
+    store: Any = None,
+) -> Results:
+    from insidessl_dash.notebook import analyze as run
+
+    lenses: list[Any] = []
+    for name in lens or LENSES:
+        if name == "invariance" and perturbation:
+            lenses += [(name, {"perturbation": kind}) for kind in perturbation]
+        else:
+            lenses.append(name)
+    with progress_bar() as progress:
+        results = run(audio, cards, lenses, seed=seed, progress=progress, store=store)
+    if results.warning:
+        warn(f"{results.warning} These results are not kept for the dashboard.")
+    return results
+
+
+def _cards(names: list[str], sources: list[str] | None) -> list[ModelCard]:
+    from insidessl_dash.core.registry import registry
+
+    local = dict(_pairs(sources))
+    return [
+        registry().get(name).model_copy(update={"local": local.get(name)})
+        for name in dict.fromkeys(names)
+    ]
+
+
+def _pairs(sources: list[str] | None) -> list[tuple[str, str]]:
+    pairs = []
+    for pair in sources or []:
+        name, equals, folder = pair.partition("=")
+        if not equals or not Path(folder).is_dir():
+            raise ConfigError(f"--source {pair}: give NAME=FOLDER with a folder that exists.")
+        pairs.append((name, folder))
+    return pairs
+
+
+def _write_results(results: Results, folder: Path) -> None:
+    from insidessl_dash.core.files import whole_file
+    from insidessl_dash.results.store import Store, pack_values
+
+    store = Store(settings().home, settings().precomputed)
+    for result in results:
+        options = result.config.get("perturbation", "")
+        parts = [result.model.name, result.lens, *([options] if options else [])]
+        stem = "__".join(re.sub(r"[^\w.-]+", "-", part) for part in parts)
+        target = folder / re.sub(r"[^\w.-]+", "-", result.corpus.name) / f"{stem}.json"
+        with whole_file(target) as temporary:
+            temporary.write_text(result.model_dump_json(indent=1) + "\n")
+        values = store.values(result.key)
+        if values is not None:
+            with whole_file(target.with_suffix(".npz")) as temporary:
+                temporary.write_bytes(pack_values(values))
+
+
+def _print_table(results: Results) -> None:
+    """One table a lens: a row a layer, a column a model; the primary measure."""
+    from rich.table import Table
+
+    for lens in dict.fromkeys((r.lens, str(r.config)) for r in results):
+        shown = [r for r in results if (r.lens, str(r.config)) == lens]
+        curve = shown[0].curve()
+        unit = f" ({curve.unit})" if curve.unit else ""
+        options = shown[0].config.get("perturbation")
+        table = Table(title=f"{curve.title}{unit}{f', {options}' if options else ''}")
+        table.add_column("layer", justify="right")
+        for result in shown:
+            table.add_column(f"{result.model.name}\nn = {result.curve().n}", justify="right")
+        deepest = max(shown, key=lambda r: len(r.layers))
+        for index, layer in enumerate(deepest.layers):
+            cells = [_cell(r, index) for r in shown]
+            table.add_row(layer, *cells)
+        out.print(table)
+        if curve.note:
+            out.print(f"  {curve.note}")
+
+
+def _cell(result: Any, index: int) -> str:
+    if index >= len(result.layers):
+        return ""
+    mean, interval = result.curve().mean[index], result.curve().ci95[index]
+    if mean is None:
+        return "not defined"
+    return f"{mean:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")

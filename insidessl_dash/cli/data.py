@@ -1,0 +1,48 @@
+"""``data list | get | add``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from insidessl_dash.cli.output import out, progress_bar
+from insidessl_dash.core.settings import settings
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.command("list")
+def list_corpora() -> None:
+    """Corpora that are here, and those that can be downloaded."""
+    from insidessl_dash.corpora.downloads import DOWNLOADS
+    from insidessl_dash.corpora.known import known_corpora
+
+    here = {card.name for card in known_corpora(settings())}
+    for name in sorted(here):
+        out.print(f"{name:28} here")
+    for name in sorted(set(DOWNLOADS) - here):
+        out.print(f"{name:28} insidessl-dash data get {name}")
+
+
+@app.command("get")
+def get(name: Annotated[str, typer.Argument(help="As `data list` names it.")]) -> None:
+    """Download a corpus by name; an interrupted download goes on where it stopped."""
+    from insidessl_dash.corpora.downloads import fetch
+
+    with progress_bar() as progress:
+        corpus = fetch(name, settings().home, progress)
+    out.print(f"{name}: {len(corpus.utterances)} utterances, {corpus.seconds / 3600:.2f} hours.")
+
+
+@app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="How to name it here.")],
+    path: Annotated[Path, typer.Argument(help="A folder of audio, or a manifest.")],
+) -> None:
+    """Name a corpus of your own, so that the dashboard can offer it."""
+    from insidessl_dash.corpora.known import add_corpus
+
+    corpus = add_corpus(name, path, settings())
+    out.print(f"{name}: {len(corpus.utterances)} utterances.")

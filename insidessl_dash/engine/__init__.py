@@ -1,0 +1,1 @@
+"""Jobs: plan, shards on Dask workers, merge, store; with progress, cancel and resume."""

@@ -1,0 +1,169 @@
+"""The Dask cluster: one local worker process a device by default, or a scheduler elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+import dask
+from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, wait
+
+from insidessl_dash.core.errors import Cancelled, InsideSSLError
+from insidessl_dash.engine import tasks as remote
+from insidessl_dash.engine.run import Advance
+from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, ShardOutcome, ShardTask
+from insidessl_dash.results.schema import Result, Values
+
+_POLL_S = 0.2
+
+
+class ClusterError(InsideSSLError):
+    """The cluster cannot be reached, or lost its workers."""
+
+    status = 503
+
+
+def visible_gpus() -> list[str]:
+    """Indices of the GPUs this process may use, found without importing torch."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [index for index in chosen.split(",") if index.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return [str(i) for i, row in enumerate(listing.stdout.splitlines()) if row.startswith("GPU ")]
+
+
+def _local_cluster() -> SpecCluster:
+    devices = visible_gpus()
+    options = {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard": False}
+    workers = {
+        place: {
+            "cls": Nanny,
+            "options": {**options, "env": {} if device is None else {"CUDA_VISIBLE_DEVICES": device}},
+        }
+        for place, device in enumerate(devices or [None])
+    }
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
+    }
+    return SpecCluster(workers=workers, scheduler=scheduler, name="insidessl")
+
+
+class DaskExecutor:
+    """Computes on Dask workers; the client is made on first use.
+
+    Args:
+        scheduler: Address such as ``tcp://10.0.0.5:8786``; None for a local cluster.
+    """
+
+    def __init__(self, scheduler: str | None = None) -> None:
+        self._address = scheduler
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._cluster: SpecCluster | None = None
+        self._running: dict[str, list[Future]] = {}
+
+    def client(self) -> Client:
+        """The client, connected.
+
+        Raises:
+            ClusterError: The scheduler does not answer.
+        """
+        with self._lock:
+            if self._client is None:
+                # Dask starts workers with one BLAS thread; ours compute one task at a time.
+                dask.config.set({"distributed.nanny.pre-spawn-environ": {}})
+                dask.config.set({"distributed.worker.daemon": True})
+                try:
+                    if self._address is None:
+                        self._cluster = _local_cluster()
+                    self._client = Client(
+                        self._cluster or self._address, timeout=20, set_as_default=False
+                    )
+                except (OSError, TimeoutError, FutureTimeout) as error:
+                    raise ClusterError(
+                        f"The scheduler at {self._address or 'this machine'} does not answer: "
+                        f"{error}. Start it, or unset INSIDESSL_SCHEDULER to compute here."
+                    ) from error
+            return self._client
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker is connected."""
+        client = self._client
+        return client is not None and bool(client.scheduler_info(n_workers=-1)["workers"])
+
+    def describe(
+        self, card: dict[str, Any], requests: list[LensRequest]
+    ) -> tuple[EncoderInfo, list[LensPlan]]:
+        """See `worker.describe`."""
+        return self._call(remote.describe, card, requests)
+
+    def shards(
+        self, tasks: list[ShardTask], advance: Advance, check: Callable[[], None]
+    ) -> Iterator[tuple[ShardTask, ShardOutcome]]:
+        """Yield each shard as it is done; a lost worker's shards are computed by another."""
+        if not tasks:
+            return
+        client, run = self.client(), tasks[0].run
+        client.subscribe_topic(
+            remote.topic(run), lambda event: advance(event[1]["shard"], event[1]["done"])
+        )
+        futures = {
+            client.submit(remote.run_shard, task, pure=False, retries=1): task for task in tasks
+        }
+        pending = set(futures)
+        try:
+            while pending:
+                check()
+                try:
+                    done = wait(pending, timeout=_POLL_S, return_when="FIRST_COMPLETED").done
+                except (TimeoutError, FutureTimeout):
+                    continue
+                for future in done:
+                    pending.discard(future)
+                    yield futures[future], self._result(future)
+        finally:
+            if pending:
+                client.run(remote.cancel, run, on_error="ignore")
+                client.cancel(list(pending), force=True)
+            client.unsubscribe_topic(remote.topic(run))
+
+    def finish(self, *args: Any) -> list[tuple[Result, Values]]:
+        """See `worker.finish`."""
+        return self._call(remote.finish, *args)
+
+    def close(self) -> None:
+        """Disconnect, and stop the local cluster."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close(timeout=2)
+            if self._cluster is not None:
+                self._cluster.close(timeout=5)
+            self._client = self._cluster = None
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        future = self.client().submit(function, *args, pure=False, priority=10)
+        return self._result(future)
+
+    def _result(self, future: Future) -> Any:
+        try:
+            return future.result()
+        except KilledWorker as error:
+            raise ClusterError(
+                "The worker died repeatedly on this work (out of memory?). "
+                "Try shorter files, or a smaller model."
+            ) from error
+        except InsideSSLError:
+            raise
+        except Exception as error:
+            if type(error).__name__ in ("FutureCancelledError", "CancelledError"):
+                raise Cancelled("Cancelled.") from error
+            raise

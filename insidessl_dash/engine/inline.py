@@ -1,0 +1,40 @@
+"""Compute in this process: the command line and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from insidessl_dash.engine import worker
+from insidessl_dash.engine.run import Advance
+from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, ShardOutcome, ShardTask
+from insidessl_dash.results.schema import Result, Values
+
+
+class InlineExecutor:
+    """Shards one after the other, in this process."""
+
+    def describe(
+        self, card: dict[str, Any], requests: list[LensRequest]
+    ) -> tuple[EncoderInfo, list[LensPlan]]:
+        """See `worker.describe`."""
+        return worker.describe(card, requests)
+
+    def shards(
+        self, tasks: list[ShardTask], advance: Advance, check: Callable[[], None]
+    ) -> Iterator[tuple[ShardTask, ShardOutcome]]:
+        """Yield each shard as it is done."""
+        for task in tasks:
+            count = 0
+
+            def done(index: int = task.index) -> None:
+                nonlocal count
+                count += 1
+                advance(index, count)
+                check()
+
+            yield task, worker.run_shard(task, done)
+
+    def finish(self, *args: Any) -> list[tuple[Result, Values]]:
+        """See `worker.finish`."""
+        return worker.finish(*args)

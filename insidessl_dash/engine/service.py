@@ -1,0 +1,321 @@
+"""Jobs: accepted, run, watched, cancelled, and found again after a restart."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from insidessl_dash.core.cards import ModelCard
+from insidessl_dash.core.errors import Cancelled, InsideSSLError, NotFoundError, StorageError
+from insidessl_dash.core.progress import Rate
+from insidessl_dash.core.registry import Registry
+from insidessl_dash.core.types import Utterance, file_sha256, stable_hash
+from insidessl_dash.corpora.manifest import Corpus
+from insidessl_dash.engine.records import JobRecords
+from insidessl_dash.engine.run import Executor, Outcome, analyse
+from insidessl_dash.engine.spec import ENDED, Job, JobSpec
+from insidessl_dash.engine.uploads import Uploads
+from insidessl_dash.results.provenance import now
+from insidessl_dash.results.store import Store
+
+log = logging.getLogger(__name__)
+_AT_ONCE = 4
+_KEEP_JOBS = 200
+
+
+class CorpusSource(Protocol):
+    """Finds a corpus by name; raises NotFoundError."""
+
+    def __call__(self, name: str) -> Corpus: ...
+
+
+class _Flight:
+    """One computation that several jobs may wait for; cancelled when the last one leaves."""
+
+    def __init__(self) -> None:
+        self.watchers: dict[str, Callable[[str, float, float], None]] = {}
+        self.done = threading.Event()
+        self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
+        self.abandoned = False
+
+
+class JobService:
+    """Runs jobs for owners.
+
+    Args:
+        store: Where results are kept.
+        executor: Where shards are computed.
+        registry: The only source of models.
+        uploads: The only source of a visitor's audio.
+        corpora: The only source of corpora.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        registry: Registry,
+        uploads: Uploads,
+        corpora: CorpusSource,
+    ) -> None:
+        self.store, self.executor = store, executor
+        self.registry, self.uploads, self.corpora = registry, uploads, corpora
+        self._lock = threading.RLock()
+        self._jobs: dict[str, tuple[str, Job]] = {}
+        self._cancelled: set[str] = set()
+        self._flights: dict[str, _Flight] = {}
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "job")
+        self._records = JobRecords(store.home)
+        self._recover()
+
+    def submit(self, spec: JobSpec, owner: str) -> Job:
+        """Accept a job; the same job of the same owner, still under way, is the same job.
+
+        Raises:
+            UnknownModelError, NotFoundError: A model, corpus or upload that is not there.
+        """
+        cards = [self.registry.get(name) for name in dict.fromkeys(spec.models)]
+        corpus, names = self._corpus(spec, owner)
+        with self._lock:
+            for who, job in self._jobs.values():
+                if who == owner and job.spec == spec and job.state not in ENDED:
+                    return job.model_copy(deep=True)
+            job = Job(
+                id=secrets.token_hex(8),
+                spec=spec,
+                created=now(),
+                total=len(corpus.utterances) * len(cards),
+                names=names,
+            )
+            self._keep(owner, job)
+        self._pool.submit(self._run, owner, job.id, cards, corpus)
+        return job.model_copy(deep=True)
+
+    def get(self, job_id: str, owner: str) -> Job:
+        """A job as it stands.
+
+        Raises:
+            NotFoundError: No such job, or somebody else's.
+        """
+        return self._own(job_id, owner).model_copy(deep=True)
+
+    def list(self, owner: str) -> list[Job]:
+        """The owner's jobs, newest first."""
+        with self._lock:
+            mine = [job.model_copy(deep=True) for who, job in self._jobs.values() if who == owner]
+        return sorted(mine, key=lambda job: job.created, reverse=True)
+
+    def cancel(self, job_id: str, owner: str) -> Job:
+        """Stop a job; its finished shards are kept. An ended job stays as it is."""
+        with self._lock:
+            job = self._own(job_id, owner)
+            if job.state not in ENDED:
+                self._cancelled.add(job_id)
+                job.step = "cancelling"
+                if job.state == "queued":
+                    self._end(owner, job, "cancelled")
+            return job.model_copy(deep=True)
+
+    def owns(self, owner: str, key: str) -> bool:
+        """Whether a private result came from a job of this owner."""
+        with self._lock:
+            return any(who == owner and key in job.results for who, job in self._jobs.values())
+
+    def forget(self, owner: str, names: set[str] | None = None) -> None:
+        """Drop ended jobs on uploads: all of the owner's, or those that touch `names`."""
+        with self._lock:
+            for id, (who, job) in list(self._jobs.items()):
+                touched = bool(job.spec.uploads) and (
+                    names is None or bool(names & set(job.spec.uploads))
+                )
+                if who == owner and touched and job.state in ENDED:
+                    del self._jobs[id]
+                    self._records.delete(id)
+
+    def close(self) -> None:
+        """Stop taking work; jobs under way are found again at the next start."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._cancelled.update(self._jobs)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _corpus(self, spec: JobSpec, owner: str) -> tuple[Corpus, dict[str, str]]:
+        if spec.corpus is not None:
+            return self.corpora(spec.corpus), {}
+        utterances: dict[str, Utterance] = {}
+        names: dict[str, str] = {}
+        for upload_id in dict.fromkeys(spec.uploads):
+            upload = self.uploads.get(owner, upload_id)
+            path = self.uploads.path(owner, upload_id)
+            # The id follows from the audio, so a shared result shows nobody else's file name.
+            id = file_sha256(path)[:16]
+            utterances[id], names[id] = Utterance(id, path, corpus="upload"), upload.name
+        return Corpus("upload", tuple(utterances.values())), names
+
+    def _run(self, owner: str, job_id: str, cards: list[ModelCard], corpus: Corpus) -> None:
+        with self._lock:
+            job = self._jobs[job_id][1]
+            if job.state in ENDED:
+                return
+            job.state, job.step = "running", "loading the model"
+            self._keep(owner, job)
+        rate = Rate()
+        each = len(corpus.utterances)
+        try:
+            for place, card in enumerate(cards):
+
+                def progress(step: str, completed: float, total: float, place: int = place) -> None:
+                    with self._lock:
+                        job.completed = place * each + int(completed)
+                        job.remaining_s = rate.remaining_s(job.completed, job.total)
+                        if job_id not in self._cancelled:
+                            job.step = f"{cards[place].title}: {step}"
+
+                outcome = self._share(job_id, card, corpus, job.spec, progress)
+                with self._lock:
+                    job.results += [result.key for result in outcome.results]
+                    job.warning = outcome.warning or job.warning
+                    for utterance in outcome.results[0].utterances:
+                        if utterance.error:
+                            name = job.names.get(utterance.id, utterance.id)
+                            job.skipped[name] = utterance.error.replace(utterance.id, name)
+            self._end(owner, job, "done")
+        except Cancelled:
+            self._end(owner, job, "cancelled")
+        except InsideSSLError as error:
+            message = str(error)
+            for id, name in job.names.items():
+                message = message.replace(id, name)
+            self._end(owner, job, "failed", message)
+        except Exception:
+            log.exception("Job %s failed", job_id)
+            self._end(
+                owner, job, "failed",
+                f"An unexpected error stopped this job; the log of the server names it as {job_id}.",
+            )  # fmt: skip
+
+    def _share(
+        self,
+        job_id: str,
+        card: ModelCard,
+        corpus: Corpus,
+        spec: JobSpec,
+        progress: Callable[[str, float, float], None],
+    ) -> Outcome:
+        """Compute, or wait for the job that is computing the same."""
+        key = stable_hash(
+            [
+                card.model_dump(mode="json"),
+                sorted(str(u.path) for u in corpus.utterances),
+                [lens.model_dump() for lens in spec.lenses],
+                spec.seed,
+            ]
+        )
+        with self._lock:
+            flight = self._flights.get(key)
+            leads = flight is None or flight.abandoned
+            if leads:
+                flight = self._flights[key] = _Flight()
+            flight.watchers[job_id] = progress
+        if leads:
+            threading.Thread(
+                target=self._fly, args=(key, flight, card, corpus, spec), daemon=True
+            ).start()
+        waited = 0
+        while not flight.done.wait(0.05):
+            waited += 1
+            if waited % 20 == 0 and self._records.cancel_asked(job_id):
+                self._cancelled.add(job_id)
+            if job_id in self._cancelled:
+                with self._lock:
+                    flight.watchers.pop(job_id, None)
+                    flight.abandoned = not flight.watchers
+                raise Cancelled("Cancelled.")
+        if flight.error is not None:
+            raise flight.error
+        assert flight.outcome is not None
+        return flight.outcome
+
+    def _fly(
+        self, key: str, flight: _Flight, card: ModelCard, corpus: Corpus, spec: JobSpec
+    ) -> None:
+        def tell(step: str, completed: float, total: float) -> None:
+            for watcher in list(flight.watchers.values()):
+                watcher(step, completed, total)
+
+        def check() -> None:
+            if flight.abandoned:
+                raise Cancelled("Cancelled.")
+
+        try:
+            flight.outcome = analyse(
+                card, corpus, spec.lenses, self.store, self.executor,
+                seed=spec.seed, progress=tell, check=check,
+                private=spec.corpus is None, limits=spec.corpus is None,
+                command=_command(card, spec),
+            )  # fmt: skip
+        except BaseException as error:
+            flight.error = error
+        finally:
+            with self._lock:
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+            flight.done.set()
+
+    def _own(self, job_id: str, owner: str) -> Job:
+        with self._lock:
+            who, job = self._jobs.get(job_id, (None, None))
+            if job is None or who != owner:
+                raise NotFoundError(f"No job {job_id!r} of yours. It may have expired.")
+            return job
+
+    def _end(self, owner: str, job: Job, state: str, error: str | None = None) -> None:
+        with self._lock:
+            if job.state in ENDED:
+                return
+            updates = {"state": state, "error": error, "step": state, "finished": now()}
+            for name, value in updates.items():
+                setattr(job, name, value)
+            job.remaining_s = 0.0 if state == "done" else None
+            if state == "done":
+                job.completed = job.total
+            self._cancelled.discard(job.id)
+            self._keep(owner, job)
+
+    def _keep(self, owner: str, job: Job) -> None:
+        """Remember a job here, and on disk if it can be written."""
+        self._jobs[job.id] = (owner, job)
+        mine = [id for id, (who, kept) in self._jobs.items() if who == owner and kept.state in ENDED]
+        for id in mine[:-_KEEP_JOBS]:
+            del self._jobs[id]
+        try:
+            self._records.save(owner, job)
+        except StorageError as error:
+            job.warning = str(error)
+
+    def _recover(self) -> None:
+        """Take up the jobs that an earlier process left unfinished."""
+        for owner, job in self._records.all():
+            self._jobs[job.id] = (owner, job)
+            if job.state in ENDED:
+                continue
+            try:
+                cards = [self.registry.get(name) for name in dict.fromkeys(job.spec.models)]
+                corpus, job.names = self._corpus(job.spec, owner)
+            except InsideSSLError as error:
+                self._end(owner, job, "failed", str(error))
+                continue
+            job.state, job.results, job.completed = "queued", [], 0
+            self._pool.submit(self._run, owner, job.id, cards, corpus)
+
+
+def _command(card: ModelCard, spec: JobSpec) -> str:
+    lenses = " ".join(f"--lens {name}" for name in dict.fromkeys(x.name for x in spec.lenses))
+    source = spec.corpus or "FILE..."
+    return f"insidessl-dash analyze {source} --model {card.name} {lenses}"

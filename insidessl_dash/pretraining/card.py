@@ -1,0 +1,89 @@
+"""A trained member's card: what it saw, what it learned, and what it is not good for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from insidessl_dash.core.errors import TrainingError
+from insidessl_dash.core.types import file_sha256
+from insidessl_dash.pretraining.loop import Run
+from insidessl_dash.results.provenance import now, versions
+
+NOT_FOR = (
+    "Not for recognition, verification or any other task: it is a small model of a few hours of "
+    "speech, made to show how layers differ."
+)
+
+
+def training_card(run: Run, device: str, licence: str | None) -> dict[str, Any]:
+    """Everything that a reader of the weights should know, from the run's own log.
+
+    Args:
+        run: A run at its last update, or stopped before.
+        device: What it was trained on, in words.
+        licence: Licence of the training audio.
+    """
+    log = [json.loads(x) for x in (run.folder / "log.jsonl").read_text().splitlines()]
+    held_out = [entry for entry in log if "held_out" in entry]
+    if not held_out:
+        raise TrainingError(f"{run.folder}: no held-out evaluation in its log.")
+    data, settings = run.data, run.settings
+    return {
+        "name": run.recipe.name,
+        "objective": run.recipe.objective,
+        "not_for": NOT_FOR,
+        "data": {
+            "corpora": "speechocean762 (OpenSLR 101) and LibriSpeech train-clean-100, one "
+            "utterance a speaker (OpenSLR 12)" if licence is None else licence,
+            "digest": data.digest,
+            "train_seconds": round(data.seconds(held_out=False), 1),
+            "held_out_seconds": round(data.seconds(held_out=True), 1),
+            "train_speakers": len(
+                {s for s, out in zip(data.speakers, data.held_out, strict=True) if not out}
+            ),
+            "held_out_speakers": sorted(
+                {s for s, out in zip(data.speakers, data.held_out, strict=True) if out}
+            ),
+            "skipped": len(data.skipped),
+        },
+        "settings": settings.model_dump(mode="json"),
+        "updates": run.update,
+        "finished": run.update == settings.updates,
+        "seconds_of_audio_seen": round(run.seconds_seen, 1),
+        "wall_s": round(run.wall_s, 1),
+        "device": device,
+        "held_out": held_out[-1]["held_out"],
+        "held_out_curve": [
+            {"update": e["update"], **{k: e["held_out"][k] for k in ("masked_loss", "masked_accuracy", "majority_rate")}}
+            for e in held_out
+        ],
+        "training_curve": _thin([e for e in log if "loss" in e]),
+        "versions": versions(),
+        "created": now(),
+    }
+
+
+def ship(run: Run, target: Path, card: dict[str, Any]) -> None:
+    """Export the weights and write the card beside them, with their digest."""
+    target.mkdir(parents=True, exist_ok=True)
+    run.recipe.export(run.model, target)
+    card = card | {"weights_sha256": file_sha256(target / "model.safetensors")}
+    (target / "card.json").write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
+
+
+def _thin(entries: list[dict[str, Any]], points: int = 120) -> list[dict[str, Any]]:
+    """Means of equal stretches of the log, so that the curve is small and not cherry-picked."""
+    size = max(1, len(entries) // points)
+    thinned = []
+    for start in range(0, len(entries), size):
+        part = entries[start : start + size]
+        thinned.append(
+            {
+                "update": part[-1]["update"],
+                "loss": round(sum(e["loss"] for e in part) / len(part), 5),
+                "masked_accuracy": round(sum(e["masked_accuracy"] for e in part) / len(part), 5),
+            }
+        )
+    return thinned
