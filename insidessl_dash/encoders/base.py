@@ -21,7 +21,8 @@ class Encoder(Protocol):
         weights_sha256: Digest of the weights in use (of the file, or of the tensors where they
             were drawn at random); "" for a model without weights.
         revision: Hub commit or "" where there is none.
-        layer_policy: How the layers were read, e.g. {"final_norm": "excluded", "normalize": true}.
+        layer_policy: How the layers were read, e.g. {"final_norm": "on the last state only",
+            "normalize": true}; part of a result's key.
         device: Where it computes.
     """
 

@@ -1,0 +1,225 @@
+"""The models that are known without being added.
+
+Licences are those that the hub pages of the checkpoints state. The pages of WavLM and UniSpeech-SAT
+state none themselves and link to the LICENSE of microsoft/UniSpeech, which is CC BY-SA 3.0.
+
+Where InsideSSL says "UniSpeech", base and large, UniSpeech-SAT is meant here: it is the one of the
+two that exists on the hub in both sizes. "Large" wav2vec 2.0 is the one trained on Libri-Light
+(``lv60``), like the large models it is compared with.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from insidessl_dash.core.cards import ModelCard
+
+_ENGLISH_ONLY = "Trained on English read speech: weak evidence about other languages and styles."
+_ENGLISH_MIXED = "Trained on English speech, mostly read: weak evidence about other languages."
+_MIX_94K = "94,000 h: Libri-Light 60,000, GigaSpeech 10,000, VoxPopuli 24,000"
+_LIBRISPEECH = "LibriSpeech, 960 h"
+_LIBRILIGHT = "Libri-Light, 60,000 h"
+_UNISPEECH_LICENCE = "CC-BY-SA-3.0"
+
+
+def _base(**fields: Any) -> ModelCard:
+    return ModelCard(**{"kind": "transformers", "size": "base", "layers": 12, **fields})
+
+
+def _large(**fields: Any) -> ModelCard:
+    return ModelCard(**{"kind": "transformers", "size": "large", "layers": 24, **fields})
+
+
+_WAV2VEC2 = {
+    "family": "wav2vec2",
+    "objective": "contrastive prediction of quantised latents of masked frames",
+    "licence": "Apache-2.0",
+    "paper": "arXiv:2006.11477",
+    "not_for": _ENGLISH_ONLY,
+}
+_HUBERT = {
+    "family": "hubert",
+    "objective": "masked prediction of k-means clusters of an earlier model's features",
+    "licence": "Apache-2.0",
+    "paper": "arXiv:2106.07447",
+    "not_for": _ENGLISH_ONLY,
+}
+_WAVLM = {
+    "family": "wavlm",
+    "objective": "masked prediction of k-means clusters under mixed-in speech and noise",
+    "licence": _UNISPEECH_LICENCE,
+    "paper": "arXiv:2110.13900",
+}
+_DATA2VEC = {
+    "family": "data2vec",
+    "objective": "masked regression of the layer average of its own moving-average teacher",
+    "licence": "Apache-2.0",
+    "paper": "arXiv:2202.03555",
+    "not_for": _ENGLISH_ONLY,
+}
+_UNISPEECH_SAT = {
+    "family": "unispeech-sat",
+    "objective": "masked cluster prediction and an utterance-wise contrastive loss on mixed speech",
+    "licence": _UNISPEECH_LICENCE,
+    "paper": "arXiv:2110.05752",
+}
+
+
+def _fine_tuned(labels: str, hub: str) -> ModelCard:
+    return _base(
+        **{
+            **_DATA2VEC,
+            "name": f"data2vec-base-{hub}",
+            "title": f"data2vec Base, fine-tuned on {labels}",
+            "source": f"facebook/data2vec-audio-base-{hub}",
+            "objective": "CTC on transcripts, after self-supervised pre-training",
+            "data": f"{_LIBRISPEECH}, then {labels} of it with transcripts",
+            "supervised": True,
+            "not_for": "Fine-tuned for recognition: not evidence about self-supervision alone.",
+        }
+    )
+
+
+BUILT_IN: tuple[ModelCard, ...] = (
+    _base(
+        **_WAV2VEC2,
+        name="wav2vec2-base",
+        title="wav2vec 2.0 Base",
+        source="facebook/wav2vec2-base",
+        data=_LIBRISPEECH,
+    ),
+    _large(
+        **_WAV2VEC2,
+        name="wav2vec2-large",
+        title="wav2vec 2.0 Large (LV-60k)",
+        source="facebook/wav2vec2-large-lv60",
+        data=_LIBRILIGHT,
+    ),
+    _base(
+        **_HUBERT,
+        name="hubert-base",
+        title="HuBERT Base",
+        source="facebook/hubert-base-ls960",
+        data=_LIBRISPEECH,
+    ),
+    _large(
+        **_HUBERT,
+        name="hubert-large",
+        title="HuBERT Large",
+        source="facebook/hubert-large-ll60k",
+        data=_LIBRILIGHT,
+    ),
+    _base(
+        **_WAVLM,
+        name="wavlm-base",
+        title="WavLM Base",
+        source="microsoft/wavlm-base",
+        data=_LIBRISPEECH,
+        not_for=_ENGLISH_ONLY,
+    ),
+    _base(
+        **_WAVLM,
+        name="wavlm-base-plus",
+        title="WavLM Base+",
+        source="microsoft/wavlm-base-plus",
+        data=_MIX_94K,
+        not_for=_ENGLISH_MIXED,
+    ),
+    _large(
+        **_WAVLM,
+        name="wavlm-large",
+        title="WavLM Large",
+        source="microsoft/wavlm-large",
+        data=_MIX_94K,
+        not_for=_ENGLISH_MIXED,
+    ),
+    _base(
+        **_DATA2VEC,
+        name="data2vec-base",
+        title="data2vec Base",
+        source="facebook/data2vec-audio-base",
+        data=_LIBRISPEECH,
+    ),
+    _large(
+        **_DATA2VEC,
+        name="data2vec-large",
+        title="data2vec Large",
+        source="facebook/data2vec-audio-large",
+        data=_LIBRILIGHT,
+    ),
+    _fine_tuned("10 min", "10m"),
+    _fine_tuned("100 h", "100h"),
+    _fine_tuned("960 h", "960h"),
+    _base(
+        **_UNISPEECH_SAT,
+        name="unispeech-sat-base",
+        title="UniSpeech-SAT Base",
+        source="microsoft/unispeech-sat-base",
+        data=_LIBRISPEECH,
+        not_for=_ENGLISH_ONLY,
+    ),
+    _large(
+        **_UNISPEECH_SAT,
+        name="unispeech-sat-large",
+        title="UniSpeech-SAT Large",
+        source="microsoft/unispeech-sat-large",
+        data=_MIX_94K,
+        not_for=_ENGLISH_MIXED,
+    ),
+    ModelCard(
+        name="whisper-base",
+        title="Whisper Base (encoder)",
+        family="whisper",
+        size="base",
+        kind="whisper",
+        source="openai/whisper-base",
+        objective="transcription and translation from weak labels (the encoder of the two parts)",
+        data="680,000 h of multilingual web audio with transcripts",
+        layers=6,
+        supervised=True,
+        licence="Apache-2.0",
+        paper="arXiv:2212.04356",
+        not_for="Supervised: a contrast to the self-supervised families, not one of them.",
+    ),
+    ModelCard(
+        name="melspec",
+        title="MelSpec (log-mel)",
+        family="melspec",
+        size="baseline",
+        kind="melspec",
+        objective="none: 80 log-mel bands",
+        data="none",
+        not_for="A baseline with nothing learned: one layer, so no curve over depth.",
+    ),
+    ModelCard(
+        name="hubert-nano",
+        title="HuBERT Nano",
+        family="hubert",
+        size="nano",
+        kind="transformers",
+        source="shipped:hubert-nano",
+        objective="masked prediction of k-means clusters of 39-d MFCC (HuBERT iteration 1); at "
+        "the start unmasked frames count too",
+        data="a few hours of English speech: speechocean762 and a LibriSpeech excerpt",
+        layers=12,
+        licence="Apache-2.0",
+        paper="arXiv:2106.07447",
+        not_for="12 x 192, trained on a few hours: shows dynamics, not the quality of Base models.",
+    ),
+    ModelCard(
+        name="hubert-nano-init",
+        title="HuBERT Nano, untrained",
+        family="hubert",
+        size="nano",
+        kind="random",
+        base="hubert-nano",
+        seed=0,
+        objective="none: as initialised",
+        data="none",
+        layers=12,
+        licence="Apache-2.0",
+        paper="arXiv:2106.07447",
+        not_for="A baseline: what the architecture does before it has learned anything.",
+    ),
+)
+"""Every built-in card; names are unique, and cannot be taken by added models."""

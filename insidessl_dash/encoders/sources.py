@@ -1,0 +1,160 @@
+"""Where a checkpoint is: a folder, a folder that ships, or the model hub. Reads JSON only."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from insidessl_dash.core.errors import ModelError
+
+SAFETENSORS = "model.safetensors"
+PICKLED = "pytorch_model.bin"
+WEIGHT_FILES = (SAFETENSORS, f"{SAFETENSORS}.index.json", PICKLED, f"{PICKLED}.index.json")
+"""Files that say where the weights are, most wanted first."""
+
+_CONFIG = "config.json"
+_PREPROCESSOR = "preprocessor_config.json"
+_DESCRIPTION = [_CONFIG, _PREPROCESSOR]
+_WANTED_SAFETENSORS = [SAFETENSORS, f"{SAFETENSORS}.index.json", "model-*-of-*.safetensors"]
+_WANTED_PICKLED = [PICKLED, f"{PICKLED}.index.json", "pytorch_model-*-of-*.bin"]
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_SHIPPED_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on this machine, its weights not read yet.
+
+    Attributes:
+        source: As it was named: hub id, folder, or ``shipped:NAME``.
+        folder: Where its files are.
+        revision: Commit on the hub; "" for a folder.
+        config: Its ``config.json``.
+        preprocessor: Its ``preprocessor_config.json``; None where there is none.
+    """
+
+    source: str
+    folder: Path
+    revision: str
+    config: dict[str, Any]
+    preprocessor: dict[str, Any] | None
+
+    @property
+    def model_type(self) -> str:
+        """The architecture's name in transformers, e.g. ``hubert``; "" where it is not given."""
+        return str(self.config.get("model_type", ""))
+
+
+def find_checkpoint(
+    source: str, *, revision: str = "main", precomputed: Path, weights: bool = True
+) -> Checkpoint:
+    """Find a checkpoint, downloading from the hub what is not on this machine yet.
+
+    Of a hub repository only config.json, preprocessor_config.json and the weights are fetched:
+    safetensors where they exist, else ``pytorch_model.bin``.
+
+    Args:
+        source: Folder, ``shipped:NAME`` or hub id; a folder if one of that name is here.
+        revision: Branch, tag or commit on the hub; without meaning for folders.
+        precomputed: Folder of what ships.
+        weights: False to fetch the description alone.
+
+    Raises:
+        ModelError: No such folder or repository, the hub does not answer, or no usable config.
+    """
+    commit = ""
+    if source.startswith("shipped:"):
+        folder = _shipped(source.removeprefix("shipped:"), precomputed)
+    elif source and Path(source).expanduser().is_dir():
+        folder = Path(source).expanduser()
+    elif _HUB_ID.fullmatch(source):
+        folder, commit = _from_hub(source, revision, weights)
+    else:
+        raise ModelError(
+            f"{source!r} is neither a folder on this machine nor a hub id like "
+            "facebook/hubert-base-ls960: correct the source of the model."
+        )
+    config = _read_json(folder / _CONFIG)
+    if config is None:
+        raise ModelError(
+            f"{folder} has no {_CONFIG}: name the folder that `save_pretrained` wrote, with "
+            f"{_CONFIG} and {SAFETENSORS} in it."
+        )
+    return Checkpoint(source, folder, commit, config, _read_json(folder / _PREPROCESSOR))
+
+
+def _shipped(name: str, precomputed: Path) -> Path:
+    if not _SHIPPED_NAME.fullmatch(name):
+        raise ModelError(f"shipped:{name} is not the name of a model that ships.")
+    folder = precomputed / "models" / name
+    if not folder.is_dir():
+        raise ModelError(
+            f"The weights of {name} are not in this installation ({folder} does not exist): "
+            "reinstall it, or set INSIDESSL_PRECOMPUTED to the folder that holds them."
+        )
+    return folder
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not readable JSON ({error}): fetch it again.") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} does not hold a JSON object: fetch it again.")
+    return value
+
+
+def _from_hub(repository: str, revision: str, weights: bool) -> tuple[Path, str]:
+    """Folder and commit of a hub repository in the local cache of the hub."""
+    wanted = _DESCRIPTION + (_WANTED_SAFETENSORS if weights else [])
+    folder = _snapshot(repository, revision, wanted)
+    commit = folder.name if _COMMIT.fullmatch(folder.name) else ""
+    if weights and not any((folder / name).exists() for name in WEIGHT_FILES):
+        # The commit, not the branch: both halves must come from the same state.
+        folder = _snapshot(repository, commit or revision, _DESCRIPTION + _WANTED_PICKLED)
+    return folder, commit
+
+
+def _snapshot(repository: str, revision: str, wanted: list[str]) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=wanted)
+        )
+    except errors.RevisionNotFoundError as error:
+        raise ModelError(
+            f"{repository} has no revision {revision!r} on the model hub: "
+            "name an existing branch, tag or commit, or leave it at main."
+        ) from error
+    except errors.GatedRepoError as error:
+        raise ModelError(
+            f"{repository} asks for consent: accept its terms on the hub, then `hf auth login`."
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise ModelError(
+            f"The model hub has no repository {repository} that can be read from here: "
+            "check the spelling, or `hf auth login` if it is private."
+        ) from error
+    except Exception as error:  # the hub's client raises its HTTP library's errors as they come
+        if isinstance(error, OSError) and error.errno is not None and error.filename:
+            raise ModelError(
+                f"Cannot store {repository} in the hub cache ({error}): "
+                "free some space, or set HF_HOME to another folder."
+            ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"Cannot fetch {repository} (revision {revision}): the model hub does not answer "
+            f"({reason[:100]}), and there is no copy in its local cache. Where there is a network, "
+            f"run `hf download {repository} --revision {revision} --local-dir FOLDER`; then bring "
+            "that folder here and use it as the source (`insidessl-dash models add NAME FOLDER`, "
+            "or load_encoder(..., source=FOLDER))."
+        ) from error
