@@ -52,11 +52,8 @@ def worker(
     scheduler: Annotated[str, typer.Argument(help="Address, e.g. tcp://10.0.0.5:8786.")],
 ) -> None:
     """Compute for a Dask scheduler: one process for each device of this machine."""
-    import dask
-
     from insidessl_dash.engine.cluster import run_workers
 
-    dask.config.set({"distributed.nanny.pre-spawn-environ": {}})
     run_workers(scheduler)
 
 

@@ -177,7 +177,7 @@ BUILT_IN: tuple[ModelCard, ...] = (
         data="680,000 h of multilingual web audio with transcripts",
         layers=6,
         supervised=True,
-        licence="Apache-2.0",
+        licence="MIT",
         paper="arXiv:2212.04356",
         not_for="Supervised: a contrast to the self-supervised families, not one of them.",
     ),

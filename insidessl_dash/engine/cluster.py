@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -39,21 +40,52 @@ def visible_gpus() -> list[str]:
     return [str(i) for i, row in enumerate(listing.stdout.splitlines()) if row.startswith("GPU ")]
 
 
-def _local_cluster() -> SpecCluster:
-    devices = visible_gpus()
-    options = {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard": False}
-    workers = {
+def _nannies(**options: Any) -> dict[int, dict[str, Any]]:
+    """One worker process a device, each restarted by its nanny if it dies."""
+    # Dask gives workers one BLAS thread each; ours run one task at a time on the whole machine.
+    dask.config.set({"distributed.nanny.pre-spawn-environ": {}})
+    devices: list[str | None] = [*visible_gpus()] or [None]
+    return {
         place: {
             "cls": Nanny,
-            "options": {**options, "env": {} if device is None else {"CUDA_VISIBLE_DEVICES": device}},
+            "options": {
+                "nthreads": 1,
+                "memory_limit": 0,
+                "dashboard": False,
+                "env": {} if device is None else {"CUDA_VISIBLE_DEVICES": device},
+                **options,
+            },
         }
-        for place, device in enumerate(devices or [None])
+        for place, device in enumerate(devices)
     }
+
+
+def _local_cluster() -> SpecCluster:
+    workers = _nannies(host="127.0.0.1")
     scheduler = {
         "cls": Scheduler,
         "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
     }
     return SpecCluster(workers=workers, scheduler=scheduler, name="insidessl")
+
+
+def run_workers(scheduler: str) -> None:
+    """Serve a scheduler with this machine's devices until stopped.
+
+    Raises:
+        ClusterError: The scheduler does not answer.
+    """
+
+    async def serve() -> None:
+        nannies = [
+            await spec["cls"](scheduler, **spec["options"]) for spec in _nannies().values()
+        ]
+        await asyncio.gather(*(nanny.finished() for nanny in nannies))
+
+    try:
+        asyncio.run(serve())
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(f"Cannot work for {scheduler}: {error}.") from error
 
 
 class DaskExecutor:
@@ -78,9 +110,6 @@ class DaskExecutor:
         """
         with self._lock:
             if self._client is None:
-                # Dask starts workers with one BLAS thread; ours compute one task at a time.
-                dask.config.set({"distributed.nanny.pre-spawn-environ": {}})
-                dask.config.set({"distributed.worker.daemon": True})
                 try:
                     if self._address is None:
                         self._cluster = _local_cluster()
@@ -124,7 +153,8 @@ class DaskExecutor:
             while pending:
                 check()
                 try:
-                    done = wait(pending, timeout=_POLL_S, return_when="FIRST_COMPLETED").done
+                    with client.as_current():
+                        done = wait(pending, timeout=_POLL_S, return_when="FIRST_COMPLETED").done
                 except (TimeoutError, FutureTimeout):
                     continue
                 for future in done:

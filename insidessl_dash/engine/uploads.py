@@ -1,0 +1,399 @@
+"""Uploads: private to their owner, checked at once, gone after a day.
+
+A file lies at ``<home>/uploads/<hash of owner>/<id><extension>`` beside a JSON record; it exists
+once the record does. What a visitor calls a file is only ever shown, never part of a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from pydantic import BaseModel, Field, ValidationError
+
+from insidessl_dash.audio.decode import probe
+from insidessl_dash.audio.limits import ACCEPTED, EXTENSIONS, LIMITS, AudioLimits
+from insidessl_dash.core.errors import (
+    AudioError,
+    ConflictError,
+    InsideSSLError,
+    NotFoundError,
+    StorageError,
+)
+from insidessl_dash.core.files import storage_error, write_json
+from insidessl_dash.core.settings import Settings
+
+log = logging.getLogger(__name__)
+_ID = re.compile(r"[0-9a-f]{16}")
+_CHUNK = 1 << 20
+_ABANDONED_S = 3600.0
+_SWEEP_S = 300.0
+_LONGEST_NAME = 120
+_MOST_FILES = 10
+"""Files a visitor may keep, in multiples of the files of one upload."""
+
+
+class Upload(BaseModel):
+    """One accepted file.
+
+    Attributes:
+        id: Names it in requests; means nothing elsewhere.
+        name: What the visitor called it: text to show, never a path or markup.
+        bytes: Size of the file.
+        expires: UTC, ISO 8601.
+        notes: What was done that a listener should know.
+        sha256: Of the bytes.
+    """
+
+    id: str
+    name: str
+    seconds: float
+    bytes: int
+    created: str
+    expires: str
+    sha256: str
+    notes: list[str] = Field(default_factory=list)
+
+
+class Incoming:
+    """A file on its way in: a writable stream that never holds more than one chunk.
+
+    What goes wrong while writing (too large, disk full) is kept in `error` and the rest of the
+    stream is swallowed, so that the other files of the request still arrive. `finish` raises it.
+    """
+
+    def __init__(
+        self, name: str, path: Path, *, room: int, limits: AudioLimits, commit: _Commit
+    ) -> None:
+        self.name = name
+        self.size = 0
+        self.error: InsideSSLError | None = None
+        self._path, self._room, self._limits, self._commit = path, room, limits, commit
+        self._digest = hashlib.sha256()
+        self._file: IO[bytes] | None = None
+        if Path(name).suffix.lower() not in EXTENSIONS:
+            self.refuse(AudioError(f"{name}: not an accepted kind of file. Accepted: {ACCEPTED}."))
+            return
+        try:
+            self._file = _create(path)
+        except OSError as error:
+            self.refuse(storage_error(Path(name), error))
+
+    def write(self, data: bytes) -> int:
+        """Take a piece; never raises."""
+        self.size += len(data)
+        if self._file is None:
+            return len(data)
+        most = self._limits.max_bytes
+        if most is not None and self.size > most:
+            self.refuse(
+                AudioError(
+                    f"{self.name}: over the limit of {most / 2**20:g} MB. "
+                    "Cut it into shorter files, or compress it to FLAC or Opus."
+                )
+            )
+        elif self.size > self._room:
+            self.refuse(
+                ConflictError(
+                    f"{self.name}: your uploads would exceed what one visitor may keep here. "
+                    "Delete some, or wait until they expire."
+                )
+            )
+        else:
+            try:
+                self._file.write(data)
+                self._digest.update(data)
+            except OSError as error:
+                self.refuse(storage_error(Path(self.name), error))
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """A form parser rewinds at the end of a file: close it, it is read by its path."""
+        self._close()
+        return 0
+
+    def finish(self) -> Upload:
+        """Check the file and make it an upload.
+
+        Raises:
+            AudioError: It is not audio within the limits.
+            StorageError: It cannot be stored.
+        """
+        self._close()
+        if self.error is not None:
+            raise self.error
+        try:
+            return self._commit(self._path, self.name, self.size, self._digest.hexdigest())
+        except OSError as error:
+            raise storage_error(Path(self.name), error) from error
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Leave nothing behind; quiet if there is nothing."""
+        file, self._file = self._file, None
+        with contextlib.suppress(OSError):
+            if file is not None:
+                file.close()
+        with contextlib.suppress(OSError):  # there may be none, or others in the folder
+            self._path.unlink(missing_ok=True)
+            self._path.parent.rmdir()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                file.close()
+        except OSError as error:
+            self.refuse(storage_error(Path(self.name), error))
+
+    def refuse(self, error: InsideSSLError) -> None:
+        """Keep nothing of this file; `finish` will raise the error."""
+        self.error = error
+        self.discard()
+
+
+_Commit = Callable[[Path, str, int, str], Upload]
+
+
+class Uploads:
+    """The uploads of every visitor; each sees their own.
+
+    Args:
+        settings: ``home``, ``upload_hours``, ``upload_mb`` and ``upload_files`` are used.
+        limits: Bounds on one file.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        limits: AudioLimits = LIMITS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings, self.limits = settings, limits
+        self._clock = clock
+        self._root = settings.home / "uploads"
+        self._lock = threading.RLock()
+        self._swept = float("-inf")
+
+    def open(self, owner: str, filename: str | None) -> Incoming:
+        """A stream to write one file to; end it with `Incoming.finish` or `Incoming.discard`."""
+        self._sweep()
+        name = display_name(filename)
+        folder = self._folder(owner)
+        held = _scan(folder)
+        room = self.settings.upload_mb * 2**20 - sum(map(_size, held))
+        if len(held) >= 2 * _MOST_FILES * self.settings.upload_files:
+            room = 0
+        part = folder / f"{secrets.token_hex(8)}.part"
+        return Incoming(name, part, room=room, limits=self.limits, commit=self._commit)
+
+    def add(self, owner: str, filename: str | None, stream: IO[bytes]) -> Upload:
+        """Copy a stream in, check it, and keep it.
+
+        Raises:
+            AudioError: It is not audio within the limits.
+            StorageError: Disk full, folder read-only, or the owner's quota used up.
+        """
+        incoming = self.open(owner, filename)
+        try:
+            while data := stream.read(_CHUNK):
+                incoming.write(data)
+            return incoming.finish()
+        finally:
+            incoming.discard()
+
+    def list(self, owner: str) -> list[Upload]:
+        """The owner's uploads, oldest first."""
+        found = [record for record in map(self._read, self._records(owner)) if record]
+        return sorted(found, key=lambda upload: (upload.created, upload.name, upload.id))
+
+    def get(self, owner: str, id: str) -> Upload:
+        """One upload.
+
+        Raises:
+            NotFoundError: No such upload, expired, or somebody else's.
+        """
+        record = self._read(self._folder(owner) / f"{id}.json") if _ID.fullmatch(id) else None
+        if record is None or not self._audio(owner, record).is_file():
+            raise NotFoundError(f"No upload {id[:32]!r}: it expired, was deleted, or never was.")
+        return record
+
+    def path(self, owner: str, id: str) -> Path:
+        """Where the audio of an upload lies.
+
+        Raises:
+            NotFoundError: As `get`.
+        """
+        return self._audio(owner, self.get(owner, id))
+
+    def delete(self, owner: str, id: str) -> None:
+        """Remove an upload.
+
+        Raises:
+            NotFoundError: As `get`.
+            StorageError: The folder is read-only.
+        """
+        self._remove(self._audio(owner, self.get(owner, id)))
+
+    def delete_all(self, owner: str) -> int:
+        """Remove every upload of an owner; returns how many."""
+        uploads = self.list(owner)
+        for upload in uploads:
+            self._remove(self._audio(owner, upload))
+        return len(uploads)
+
+    def expire(self) -> int:
+        """Remove what is past its time, and what an interrupted request left; returns how many."""
+        removed = 0
+        for folder in _scan(self._root):
+            for path in _scan(folder):
+                try:
+                    removed += self._expire_one(path)
+                except (OSError, StorageError) as error:
+                    log.warning("Cannot remove an expired upload: %s", error)
+            _remove_empty(folder)
+        return removed
+
+    def _expire_one(self, path: Path) -> int:
+        if path.suffix == ".json":
+            if self._read(path) is None:
+                for other in path.parent.glob(f"{path.stem}.*"):
+                    other.unlink(missing_ok=True)
+                return 1
+            return 0
+        abandoned = self._clock() - path.stat().st_mtime > _ABANDONED_S
+        if abandoned and not path.with_suffix(".json").exists():
+            path.unlink(missing_ok=True)
+            return 1
+        return 0
+
+    def _sweep(self) -> None:
+        with self._lock:
+            if self._clock() - self._swept < _SWEEP_S:
+                return
+            self._swept = self._clock()
+        self.expire()
+
+    def _commit(self, part: Path, name: str, size: int, sha256: str) -> Upload:
+        folder, now = part.parent, self._clock()
+        suffix = Path(name).suffix.lower()
+        fields = {
+            "created": _iso(now),
+            "expires": _iso(now + 3600 * self.settings.upload_hours),
+        }
+        for record in map(self._read, folder.glob("*.json")):
+            same = record is not None and record.sha256 == sha256
+            if same and record and (folder / f"{record.id}{suffix}").is_file():
+                again = record.model_copy(update={"expires": fields["expires"]})
+                write_json(folder / f"{record.id}.json", again.model_dump())
+                return again
+        checked = part.with_suffix(suffix)
+        part.rename(checked)
+        try:
+            info = probe(checked, name=name, limits=self.limits)
+            upload = Upload(
+                id=part.stem, name=name, seconds=round(info.seconds, 4), bytes=size,
+                sha256=sha256, notes=list(info.notes), **fields,
+            )  # fmt: skip
+            write_json(folder / f"{upload.id}.json", upload.model_dump())
+        except BaseException:
+            checked.unlink(missing_ok=True)
+            raise
+        return upload
+
+    def _folder(self, owner: str) -> Path:
+        return self._root / hashlib.sha256(owner.encode()).hexdigest()[:32]
+
+    def _records(self, owner: str) -> Iterator[Path]:
+        return (path for path in _scan(self._folder(owner)) if path.suffix == ".json")
+
+    def _audio(self, owner: str, upload: Upload) -> Path:
+        return self._folder(owner) / f"{upload.id}{Path(upload.name).suffix.lower()}"
+
+    def _read(self, path: Path) -> Upload | None:
+        """A record that is whole and not expired."""
+        try:
+            upload = Upload.model_validate(json.loads(path.read_bytes()))
+        except (OSError, ValueError, ValidationError):
+            return None
+        return upload if upload.expires > _iso(self._clock()) else None
+
+    def _remove(self, audio: Path) -> None:
+        try:
+            audio.with_suffix(".json").unlink(missing_ok=True)
+            audio.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(Path("the upload"), error) from error
+        _remove_empty(audio.parent)
+
+
+def display_name(filename: str | None) -> str:
+    """A name fit to show: without control or invisible characters, of bounded length.
+
+    Paths and markup stay as the text they are: the name is never part of a path here, and
+    whoever shows it escapes it.
+
+    >>> display_name("../../etc/passwd")
+    '../../etc/passwd'
+    >>> display_name("<b>one</b>\\x00.wav")
+    '<b>one</b>.wav'
+    """
+    text = unicodedata.normalize("NFC", (filename or "")[-4096:])
+    text = "".join(c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    text = " ".join(text.split())
+    if text.lower() in EXTENSIONS:
+        text = f"unnamed{text}"
+    stem, suffix = os.path.splitext(text)
+    if len(text) <= _LONGEST_NAME:
+        return text or "unnamed"
+    return f"{stem[: _LONGEST_NAME - 1 - len(suffix[:8])]}…{suffix[:8]}"
+
+
+def _create(path: Path) -> IO[bytes]:
+    """Open a new file in a folder only this user can enter, made if it is not there."""
+    path.parent.parent.mkdir(parents=True, exist_ok=True)
+    for last in (False, True):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            return path.open("xb")
+        except FileNotFoundError:  # another request removed the empty folder just now
+            if last:
+                raise
+    raise AssertionError
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _scan(folder: Path) -> list[Path]:
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(folder))
+    except OSError:
+        return []
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,184 @@
+"""Pre-training: targets line up with frames, and a run that was killed ends like one that was not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from insidessl_dash.core.errors import Cancelled, TrainingError
+from insidessl_dash.core.progress import silent
+from insidessl_dash.core.types import Utterance
+from insidessl_dash.corpora.manifest import Corpus, open_corpus
+from insidessl_dash.pretraining import hubert
+from insidessl_dash.pretraining.data import Batches, SpeechData, held_out_speakers, prepare
+from insidessl_dash.pretraining.loop import Run, RunSettings, learning_rate, log_spaced
+from insidessl_dash.pretraining.masking import span_mask
+from insidessl_dash.pretraining.targets import mfcc39
+
+SETTINGS = RunSettings(
+    updates=6, batch_seconds=4, max_crop_s=2, clusters=8, warmup=2, held_out_fraction=0.3,
+    unmasked_updates=3, precision="float32",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Ninety seconds of seeded coloured noise by four 'speakers'."""
+    target = tmp_path_factory.mktemp("speech")
+    rng = np.random.default_rng(1)
+    rows = []
+    for index in range(30):
+        samples = np.convolve(rng.standard_normal(48_000), np.hanning(3 + index % 7), "same")
+        envelope = np.repeat(rng.random(48), 1000)
+        soundfile.write(target / f"u{index}.wav", 0.05 * samples * envelope, 16_000)
+        rows.append(Utterance(f"u{index}", target / f"u{index}.wav", speaker=f"s{index % 4}"))
+    return Corpus("noise", tuple(rows))
+
+
+@pytest.fixture(scope="module")
+def data(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> SpeechData:
+    cache = tmp_path_factory.mktemp("cache")
+
+    return prepare(corpus, cache, fraction=0.1, seed=0, progress=silent)
+
+
+@pytest.fixture
+def start(data: SpeechData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """Start or resume a run of a tiny model."""
+    tiny = hubert.nano_config()
+    tiny.update({"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48})
+    tiny.update({"conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16})
+    monkeypatch.setattr(hubert, "nano_config", lambda: tiny)
+
+    def make(name: str, settings: RunSettings = SETTINGS, resume: bool = False) -> Run:
+        recipe = hubert.HubertRecipe(data, settings, tmp_path, silent)
+        return Run(recipe, data, settings, tmp_path / name, "cpu", resume)
+
+    return make
+
+
+def _losses(run: Run) -> list[float]:
+    log = [json.loads(x) for x in (run.folder / "log.jsonl").read_text().splitlines()]
+    return [entry["loss"] for entry in log if "loss" in entry]
+
+
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(start: Callable[..., Run]) -> None:
+    whole = start("whole")
+    whole.train(silent)
+
+    def stop_at_4(_step: str, completed: float, _total: float) -> None:
+        if completed == 4:
+            raise Cancelled("stop")
+
+    broken = start("broken")
+    with pytest.raises(Cancelled):
+        broken.train(stop_at_4)
+    resumed = start("broken", resume=True)
+    assert resumed.update == 4
+    resumed.train(silent)
+    assert _losses(resumed) == pytest.approx(_losses(whole), rel=1e-6)
+    for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_checkpoints_are_log_spaced_and_load_in_transformers(start: Callable[..., Run]) -> None:
+    from transformers import HubertModel
+
+    run = start("ckpt")
+    run.train(silent)
+    names = sorted(p.name for p in (run.folder / "checkpoints").iterdir())
+    assert names == [f"update-{u:06d}" for u in (0, 1, 2, 4, 6)]
+    model = HubertModel.from_pretrained(run.folder / "checkpoints" / "update-000006")
+    states = model.eval()(torch.randn(1, 16_000), output_hidden_states=True).hidden_states
+    assert len(states) == 3
+    head = run.folder / "checkpoints" / "update-000006" / "head.safetensors"
+    assert head.stat().st_size > 0
+
+
+def test_other_settings_do_not_resume(start: Callable[..., Run]) -> None:
+    start("run").train(silent)
+    with pytest.raises(TrainingError, match=r"learning_rate: 0\.001 -> 0\.002"):
+        start("run", SETTINGS.model_copy(update={"learning_rate": 0.002}), resume=True)
+    with pytest.raises(TrainingError, match="--resume"):
+        start("run")
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(
+    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("nan")
+    honest = run.recipe.loss
+
+    def break_at_3(model, batch, update, device):
+        loss, metrics = honest(model, batch, update, device)
+        return (loss * float("nan") if update == 3 else loss), metrics
+
+    monkeypatch.setattr(run.recipe, "loss", break_at_3)
+    with pytest.raises(TrainingError, match="at update 3"):
+        run.train(silent)
+    assert start("nan", resume=True).update == 2
+
+
+def test_too_little_data_and_one_speaker_are_refused(corpus: Corpus, tmp_path: Path) -> None:
+    one = corpus.select(lambda u: u.speaker == "s0")
+    with pytest.raises(TrainingError, match="one speaker"):
+        prepare(one, tmp_path / "a", fraction=0.1, seed=0, progress=silent)
+    few = Corpus("few", corpus.utterances[:8])
+    with pytest.raises(TrainingError, match="60 s"):
+        prepare(few, tmp_path / "b", fraction=0.1, seed=0, progress=silent)
+
+
+def test_a_corpus_without_speakers_is_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "manifest.jsonl").unlink()
+    with pytest.raises(TrainingError, match="name no speaker"):
+        prepare(open_corpus(folder), tmp_path / "c", fraction=0.1, seed=0, progress=silent)
+
+
+def test_held_out_speakers_are_never_in_a_batch(data: SpeechData) -> None:
+    batches = Batches(data, 6.0, 2.0, seed=0)
+    seen = {int(i) for update in range(40) for i in batches(update)[1]}
+    assert seen
+    assert not any(data.held_out[i] for i in seen)
+    assert held_out_speakers(set(data.speakers), 0.1, 0) == {
+        s for s, out in zip(data.speakers, data.held_out, strict=True) if out
+    }
+
+
+def test_a_batch_is_the_same_whenever_it_is_asked_for(data: SpeechData) -> None:
+    first, second = Batches(data, 6.0, 2.0, seed=3), Batches(data, 6.0, 2.0, seed=3)
+    late = first(25)
+    for update in range(25):
+        second(update)
+    for a, b in zip(late, second(25), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("samples", [16_000, 23_457, 48_000])
+def test_one_label_a_frame(samples: int) -> None:
+    frames = (samples - 400) // 320 + 1
+    wave = np.random.default_rng(0).standard_normal(samples).astype(np.float32)
+    assert len(mfcc39(wave)[::2]) == frames
+    assert mfcc39(wave).shape[1] == 39
+
+
+def test_masks_cover_about_what_they_should() -> None:
+    mask = span_mask(200, 200, np.random.default_rng(0))
+    # 16 of 191 starts without replacement: a frame in the middle stays if none of 10 is drawn.
+    expected = 1 - np.prod([(191 - 10 - i) / (191 - i) for i in range(16)])
+    assert mask[:, 20:180].mean() == pytest.approx(expected, abs=0.02)
+    assert span_mask(1, 5, np.random.default_rng(0)).any()
+
+
+def test_the_schedule_rises_and_falls() -> None:
+    settings = RunSettings(updates=1000, warmup=100)
+    rates = [learning_rate(settings, u) for u in range(1, 1001)]
+    assert max(rates) == pytest.approx(1e-3)
+    assert rates.index(max(rates)) in (99, 100)
+    assert 0 < rates[-1] < 2e-6
+    assert log_spaced(100) == [0, 1, 2, 4, 8, 16, 32, 64, 100]
