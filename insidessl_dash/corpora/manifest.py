@@ -68,7 +68,12 @@ def open_corpus(sources: str | Path | Sequence[str | Path], name: str | None = N
     utterances: list[Utterance] = []
     for path in paths:
         utterances.extend(_open_one(path))
-    return Corpus(name or paths[0].resolve().stem, tuple(_with_unique_ids(utterances)))
+    licences = sorted({utterance.licence for utterance in utterances if utterance.licence})
+    return Corpus(
+        name or paths[0].resolve().stem,
+        tuple(_with_unique_ids(utterances)),
+        licence=" AND ".join(licences) or None,
+    )
 
 
 def _open_one(path: Path) -> Iterable[Utterance]:
@@ -90,11 +95,17 @@ def _open_one(path: Path) -> Iterable[Utterance]:
 def _read_manifest(path: Path) -> list[Utterance]:
     folder = path.resolve().parent
     utterances = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path.name} cannot be read as a UTF-8 manifest: {error}.") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row: dict[str, Any] = json.loads(line)
+            if not isinstance(row, dict):
+                raise TypeError(f"it is a {type(row).__name__}")
             words = row.get("words")
             utterances.append(
                 Utterance(
