@@ -57,7 +57,9 @@ def test_a_result_comes_back_as_it_went_in(store: Store) -> None:
 def test_another_process_sees_it(store: Store, tmp_path: Path) -> None:
     store.put(made_result(), made_values())
     again = Store(tmp_path / "home", tmp_path / "precomputed")
-    assert [r.key for r in again.find(model="fixture-model", corpus="c", lens="curvature")] == ["k1"]
+    assert [r.key for r in again.find(model="fixture-model", corpus="c", lens="curvature")] == [
+        "k1"
+    ]
     assert again.find(lens="entropy") == []
 
 

@@ -9,7 +9,7 @@ import typer
 
 from insidessl_dash.cli.output import out, write_json
 from insidessl_dash.core.cards import ModelCard
-from insidessl_dash.core.errors import ConfigError
+from insidessl_dash.core.errors import ConfigError, ConflictError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -63,6 +63,11 @@ def add(
     from insidessl_dash.encoders import load_encoder
     from insidessl_dash.encoders.loading import model_type
 
+    if any(known.name == name for known in registry().cards()):
+        raise ConflictError(
+            f"{name} is a model here already. Choose another name, or remove it first if it was "
+            "added: insidessl-dash models remove NAME."
+        )
     folder = Path(source).expanduser()
     if folder.exists():
         source = str(folder.resolve())

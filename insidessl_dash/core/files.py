@@ -51,7 +51,12 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         what = "the disk is full. Free some space and try again; what was computed is kept."
     elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        what = "the folder is read-only. Set INSIDESSL_HOME to a folder that can be written."
+        what = f"the folder is read-only. {_ELSEWHERE}"
     else:
-        what = f"{error.strerror or error}. Set INSIDESSL_HOME to a folder that can be written."
+        what = f"{error.strerror or error}. {_ELSEWHERE}"
     return StorageError(f"Cannot write {path.name}: {what}")
+
+
+_ELSEWHERE = (
+    "Name a folder that can be written (INSIDESSL_HOME is where this program keeps its own files)."
+)

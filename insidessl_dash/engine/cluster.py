@@ -129,6 +129,15 @@ class DaskExecutor:
         client = self._client
         return client is not None and bool(client.scheduler_info(n_workers=-1)["workers"])
 
+    def warm(self) -> None:
+        """Connect, and have every worker import what it will need and load the default model."""
+        client = self.client()
+        client.wait_for_workers(1, timeout=60)
+        workers = list(client.scheduler_info(n_workers=-1)["workers"])
+        futures = [client.submit(remote.warm, workers=[w], pure=False) for w in workers]
+        with client.as_current():
+            wait(futures)
+
     def describe(
         self, card: dict[str, Any], requests: list[LensRequest]
     ) -> tuple[EncoderInfo, list[LensPlan]]:

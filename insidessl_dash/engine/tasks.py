@@ -23,6 +23,11 @@ def topic(run: str) -> str:
     return f"insidessl-{run}"
 
 
+def warm() -> None:
+    """See `worker.warm`."""
+    _worker_side().warm()
+
+
 def describe(card: dict[str, Any], requests: list[Any]) -> Any:
     """See `worker.describe`."""
     return _worker_side().describe(card, requests)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -21,8 +22,8 @@ from insidessl_dash.analyses.base import Analysis, State
 from insidessl_dash.analyses.summary import summarise
 from insidessl_dash.audio.limits import LIMITS, AudioLimits
 from insidessl_dash.core.cards import ModelCard
-from insidessl_dash.core.errors import AudioError, Cancelled, ConfigError
-from insidessl_dash.core.types import Utterance
+from insidessl_dash.core.errors import AudioError, Cancelled, ConfigError, InsideSSLError
+from insidessl_dash.core.types import SAMPLE_RATE, Utterance
 from insidessl_dash.encoders import Encoder, load_encoder
 from insidessl_dash.engine.plan import corpus_digest, key_of
 from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, ShardOutcome, ShardTask
@@ -38,6 +39,7 @@ from insidessl_dash.results.schema import (
     Values,
 )
 
+log = logging.getLogger(__name__)
 _UNLIMITED = AudioLimits(max_seconds=None, max_bytes=None)
 _cancelled: set[str] = set()
 
@@ -50,6 +52,19 @@ def _encoder(card_json: str) -> Encoder:
 
 def _load(card: dict[str, Any]) -> Encoder:
     return _encoder(json.dumps(card, sort_keys=True))
+
+
+def warm(model: str = "hubert-nano") -> None:
+    """Load the default model and run a second of noise through it, so that a first job is fast."""
+    from insidessl_dash.audio.perturb import perturb
+    from insidessl_dash.core.registry import registry
+
+    noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32) * 0.1
+    perturb(noise, "chain", 0)
+    try:
+        _load(registry().get(model).model_dump(mode="json"))(torch.from_numpy(noise)[None])
+    except InsideSSLError as error:
+        log.warning("%s", error)
 
 
 def cancel(run: str) -> None:

@@ -1,0 +1,164 @@
+"""The command line as a person meets it: run for real, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from insidessl_dash.cli import main
+
+
+def cli(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "insidessl_dash", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        env={**os.environ, **environment},
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of an error; checks that it is one."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("insidessl-dash: error:")]
+    assert len(errors) == 1, done.stderr
+    return errors[0]
+
+
+def test_analyze_writes_the_document(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.json"
+    done = cli("analyze", folder, "--model", "melspec", "--lens", "entropy", "--lens", "curvature",
+               "--lens", "invariance", "--json", target)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document = json.loads(target.read_text())
+    assert document["model"] == "melspec"
+    assert document["layers"] == ["mel"]
+    assert set(document["lenses"]) == {"entropy", "curvature", "invariance"}
+    curvature = document["lenses"]["curvature"]
+    assert curvature["unit"] == "rad"
+    assert curvature["n"] == 6
+    assert len(curvature["mean"]) == len(curvature["std"]) == len(curvature["ci95"]) == 1
+    low, high = curvature["ci95"][0]
+    assert low <= curvature["mean"][0] <= high
+    assert [u["id"] for u in document["utterances"]] == [f"u{i}" for i in range(6)]
+    assert document["provenance"]["versions"]["torch"]
+
+
+def test_a_dash_is_standard_output_with_nothing_else(folder: Path) -> None:
+    done = cli("analyze", folder / "u0.wav", folder / "u1.wav", "--model", "melspec", "--lens",
+               "entropy", "--json", "-")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["lenses"]["entropy"]["n"] == 2
+
+
+def test_several_models_give_a_list(folder: Path) -> None:
+    done = cli("analyze", folder / "u0.wav", "--model", "melspec", "--model", "hubert-nano",
+               "--lens", "curvature", "--json", "-")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    mel, nano = json.loads(done.stdout)
+    assert (mel["model"], nano["model"]) == ("melspec", "hubert-nano")
+    assert nano["layers"] == [str(i) for i in range(13)]
+
+
+def test_a_bad_file_is_a_warning_beside_the_good(folder: Path, tmp_path: Path) -> None:
+    (folder / "manifest.jsonl").unlink()
+    (folder / "zz.wav").write_text("not audio")
+    done = cli("analyze", folder, "--model", "melspec", "--lens", "curvature", "--json", "-")
+    assert done.returncode == 0
+    document = json.loads(done.stdout)
+    assert document["lenses"]["curvature"]["n"] == 6
+    assert "zz.wav" in done.stderr
+    assert [u["id"] for u in document["utterances"] if u.get("error")] == ["zz"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("analyze", "nowhere.wav"), "no such file"),
+        (("analyze", "{folder}", "--model", "hubert-nanoo"), "hubert-nano"),
+        (("analyze", "{folder}", "--model", "melspec", "--lens", "entropyy"), "entropy"),
+        (("analyze", "{folder}", "--model", "melspec", "--lens", "invariance",
+          "--perturbation", "rain"), "rain"),
+        (("analyze", "{folder}", "--model", "melspec", "--json", "{folder}/u0.wav/x.json"), "x.json"),
+        (("models", "show", "nobody"), "nobody"),
+        (("models", "add", "mine", "{folder}"), "config.json"),
+        (("models", "add", "hubert-base", "{folder}"), "hubert-base"),
+        (("data", "get", "timit"), "timit"),
+        (("data", "add", "Bad Name", "{folder}"), "Bad Name"),
+        (("pretrain", "gpt", "--data", "{folder}", "--out", "{folder}/run"), "hubert-nano"),
+        (("pretrain", "hubert-nano", "--data", "{folder}", "--out", "{folder}/run"), "60 s"),
+        (("precompute", "--source", "whisper-base=/nowhere"), "NAME=FOLDER"),
+        (("jobs", "cancel", "0000"), "0000"),
+        (("serve", "--host", "no.such.host.invalid", "--port", "0"), "no.such.host"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_line(
+    folder: Path, words: tuple[str, ...], says: str, monkeypatch, capsys
+) -> None:
+    """In this process, as fifteen starts of Python would take a minute."""
+    monkeypatch.setattr(sys, "argv", ["insidessl-dash", *(w.format(folder=folder) for w in words)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("insidessl-dash: error:")]
+    assert len(errors) == 1
+    assert says in errors[0]
+
+
+def test_silence_names_the_file(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "quiet.wav", np.zeros(32_000), 16_000)
+    line = refused(cli("analyze", tmp_path / "quiet.wav", "--model", "melspec"))
+    assert "quiet.wav" in line
+    assert "silent" in line
+
+
+def test_a_port_in_use_is_said_with_the_way_out() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        line = refused(cli("serve", "--port", taken.getsockname()[1], "--no-browser"))
+    assert "in use" in line
+    assert "--port" in line
+
+
+def test_a_read_only_home_warns_and_gives_the_result(folder: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the home should be")
+    done = cli("analyze", folder, "--model", "melspec", "--lens", "entropy", "--json", "-",
+               INSIDESSL_HOME=str(blocked))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["lenses"]["entropy"]["n"] == 6
+    assert "INSIDESSL_HOME" in done.stderr
+
+
+def test_models_and_corpora_are_listed() -> None:
+    models = cli("models", "list").stdout
+    for name in ("wav2vec2-base", "hubert-large", "wavlm-base-plus", "whisper-base", "melspec"):
+        assert name in models
+    card = json.loads(cli("models", "show", "hubert-nano", "--json", "-").stdout)
+    assert card["size"] == "nano"
+    corpora = cli("data", "list").stdout
+    assert "demo" in corpora
+    assert "insidessl-dash data get librispeech-test-clean" in corpora
+    assert cli("--version").stdout.strip()
+
+
+def test_results_can_be_loaded_and_drawn_in_a_notebook() -> None:
+    from insidessl_dash import analyze, load_result
+
+    results = analyze("demo", models="melspec", lenses="curvature")
+    assert results.to_frame()["mean"].notna().all()
+    assert results.figure().data
+    assert results.provenance["melspec/curvature"].seed == 0
+    assert load_result(results[0].key)[0] == results[0]
