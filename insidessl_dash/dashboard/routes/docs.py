@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import jsonify, render_template_string
+from flask import Response, jsonify, render_template_string
 
 if TYPE_CHECKING:
     from flask_openapi3 import OpenAPI
@@ -42,9 +42,9 @@ def register_docs(server: OpenAPI) -> None:
     """Serve the document and the page; both come from the routes themselves, and from here."""
 
     @server.route(DOCUMENT)
-    def openapi_document():  # type: ignore[no-untyped-def]
+    def openapi_document() -> Response:
         return jsonify(server.api_doc)
 
-    @server.route("/openapi")
-    def openapi_page():  # type: ignore[no-untyped-def]
+    @server.route("/openapi", strict_slashes=False)
+    def openapi_page() -> str:
         return render_template_string(_PAGE, spec=server.api_doc, document=DOCUMENT)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import jsonify, request, url_for
+from typing import Any
+
+from flask import Response, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 from werkzeug.exceptions import UnsupportedMediaType
@@ -36,7 +38,7 @@ def job_routes(services: Services) -> APIBlueprint:
             raise UnsupportedMediaType("Send the job as application/json.")
 
     @api.post("/jobs", responses={202: Job, 404: ErrorBody, 415: ErrorBody})
-    def submit_job(body: JobSpec):  # type: ignore[no-untyped-def]
+    def submit_job(body: JobSpec) -> Response:
         """Compute lenses of models on a corpus, or on your uploads.
 
         The same job asked twice runs once.
@@ -50,18 +52,18 @@ def job_routes(services: Services) -> APIBlueprint:
         return response
 
     @api.get("/jobs", responses={200: Jobs})
-    def list_jobs():  # type: ignore[no-untyped-def]
+    def list_jobs() -> dict[str, Any]:
         """List your jobs."""
         jobs = services.service.list(current_owner())
         return {"jobs": [job.model_dump(mode="json") for job in jobs]}
 
     @api.get("/jobs/<id>", responses={200: Job, 404: ErrorBody})
-    def get_job(path: JobPath):  # type: ignore[no-untyped-def]
+    def get_job(path: JobPath) -> dict[str, Any]:
         """Show one of your jobs: state, progress, the keys of its results."""
         return services.service.get(path.id, current_owner()).model_dump(mode="json")
 
     @api.delete("/jobs/<id>", responses={200: Job, 404: ErrorBody})
-    def cancel_job(path: JobPath):  # type: ignore[no-untyped-def]
+    def cancel_job(path: JobPath) -> dict[str, Any]:
         """Cancel one of your jobs; what it has finished is kept."""
         return services.service.cancel(path.id, current_owner()).model_dump(mode="json")
 

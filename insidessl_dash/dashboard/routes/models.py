@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
@@ -27,12 +29,12 @@ def model_routes(services: Services) -> APIBlueprint:
     api = APIBlueprint("models", __name__, abp_tags=[Tag(name="models")])
 
     @api.get("/models", responses={200: Models})
-    def list_models():  # type: ignore[no-untyped-def]
+    def list_models() -> dict[str, Any]:
         """List the models."""
         return {"models": [public_card(card) for card in services.registry.cards()]}
 
     @api.get("/models/<name>", responses={200: ModelCard, 404: ErrorBody})
-    def get_model(path: ModelPath):  # type: ignore[no-untyped-def]
+    def get_model(path: ModelPath) -> dict[str, Any]:
         """Show one model."""
         return public_card(services.registry.get(path.name))
 

@@ -90,13 +90,13 @@ def result_routes(services: Services) -> APIBlueprint:
         return result
 
     @api.get("/results", responses={200: Results})
-    def list_results(query: ResultFilter):  # type: ignore[no-untyped-def]
+    def list_results(query: ResultFilter) -> dict[str, Any]:
         """List the public results, by model, corpus and lens."""
         found = services.store.find(**query.model_dump())
         return {"results": [_summary(result) for result in found]}
 
     @api.get("/results/<key>", responses={200: ResultWithValues, 404: ErrorBody})
-    def get_result(path: ResultPath, query: ResultOptions):  # type: ignore[no-untyped-def]
+    def get_result(path: ResultPath, query: ResultOptions) -> dict[str, Any]:
         """Show one result with its curves, and with each utterance's values if asked."""
         body = public_result(visible(path.key))
         if query.values:
@@ -105,13 +105,13 @@ def result_routes(services: Services) -> APIBlueprint:
         return body
 
     @api.get("/results/<key>.csv", responses={404: ErrorBody})
-    def get_result_csv(path: ResultPath):  # type: ignore[no-untyped-def]
+    def get_result_csv(path: ResultPath) -> Response:
         """Download one result as CSV: a row a measure and layer."""
         result = visible(path.key)
         return _attachment(to_csv([result]), "text/csv; charset=utf-8", result, "csv")
 
     @api.get("/results/<key>.json", responses={404: ErrorBody})
-    def get_result_json(path: ResultPath):  # type: ignore[no-untyped-def]
+    def get_result_json(path: ResultPath) -> Response:
         """Download one result as JSON."""
         result = visible(path.key)
         text = json.dumps(public_result(result), indent=1, allow_nan=False) + "\n"

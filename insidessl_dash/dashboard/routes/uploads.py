@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from flask import jsonify, request
+from flask import Response, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
@@ -132,7 +132,7 @@ def upload_routes(services: Services) -> APIBlueprint:
         responses={201: UploadOutcome, 413: ErrorBody, 415: ErrorBody, 422: UploadOutcome},
         openapi_extensions={"requestBody": _BODY},
     )
-    def add_uploads():  # type: ignore[no-untyped-def]
+    def add_uploads() -> Response:
         """Upload audio files; each is accepted or refused on its own.
 
         Send multipart/form-data with one part a file. 201 if any file was accepted.
@@ -157,25 +157,25 @@ def upload_routes(services: Services) -> APIBlueprint:
         return response
 
     @api.get("/uploads", responses={200: Uploaded})
-    def list_uploads():  # type: ignore[no-untyped-def]
+    def list_uploads() -> dict[str, Any]:
         """List your uploads."""
         uploads = services.uploads.list(current_owner())
         return {"uploads": [u.model_dump(mode="json") for u in uploads], "accepted": ACCEPTED}
 
     @api.get("/uploads/<id>", responses={200: Upload, 404: ErrorBody})
-    def get_upload(path: UploadPath):  # type: ignore[no-untyped-def]
+    def get_upload(path: UploadPath) -> dict[str, Any]:
         """Show one of your uploads."""
         return services.uploads.get(current_owner(), path.id).model_dump(mode="json")
 
     @api.delete("/uploads/<id>", responses={200: Deleted, 404: ErrorBody})
-    def delete_upload(path: UploadPath):  # type: ignore[no-untyped-def]
+    def delete_upload(path: UploadPath) -> dict[str, Any]:
         """Delete one of your uploads, and the ended jobs on it."""
         services.uploads.delete(current_owner(), path.id)
         services.service.forget(current_owner(), {path.id})
         return {"deleted": 1}
 
     @api.delete("/uploads", responses={200: Deleted})
-    def delete_uploads():  # type: ignore[no-untyped-def]
+    def delete_uploads() -> dict[str, Any]:
         """Delete all of your uploads, and the ended jobs on them."""
         deleted = services.uploads.delete_all(current_owner())
         services.service.forget(current_owner())
