@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,11 +136,6 @@ def analyze(
     found: list[Result] = []
     warning = None
     for place, card in enumerate(cards):
-
-        def report(step: str, done: float, total: float, place: int = place) -> None:
-            label = f"{cards[place].title}: {step}"
-            progress(label, place * total + done, len(cards) * total)
-
         outcome = analyse(
             card,
             corpus,
@@ -147,7 +143,7 @@ def analyze(
             store,
             executor,
             seed=seed,
-            progress=report,
+            progress=partial(_report, progress, card.title, place, len(cards)),
             check=lambda: None,
             limits=False,
             command=_command(corpus, card, requests),
@@ -196,6 +192,19 @@ def open_audio(audio: Any, name: str | None = None) -> Corpus:
         if single in known:
             return known_corpus(single, settings())
     return open_corpus(audio, name)
+
+
+def _report(
+    progress: ProgressHook,
+    title: str,
+    place: int,
+    models: int,
+    step: str,
+    completed: float,
+    total: float,
+) -> None:
+    """Progress of one of several models as progress of all."""
+    progress(f"{title}: {step}", place * total + completed, models * total)
 
 
 def _command(corpus: Corpus, card: ModelCard, requests: Sequence[Any]) -> str:

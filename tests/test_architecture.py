@@ -10,7 +10,8 @@ import sys
 
 def test_the_web_process_does_not_import_torch() -> None:
     code = (
-        "import sys, json; from insidessl_dash.dashboard.factory import create_app, create_services;"
+        "import sys, json;"
+        "from insidessl_dash.dashboard.factory import create_app, create_services;"
         "app = create_app(services=create_services());"
         "client = app.server.test_client();"
         "assert client.get('/').status_code == 200;"
@@ -28,7 +29,11 @@ def test_the_web_process_does_not_import_torch() -> None:
 
 def test_rooms_import_one_way() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())"],
+        [
+            sys.executable,
+            "-c",
+            "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())",
+        ],
         capture_output=True,
         text=True,
     )

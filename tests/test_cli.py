@@ -30,7 +30,9 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     """The one line of an error; checks that it is one."""
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("insidessl-dash: error:")]
+    errors = [
+        line for line in done.stderr.splitlines() if line.startswith("insidessl-dash: error:")
+    ]
     assert len(errors) == 1, done.stderr
     return errors[0]
 
@@ -89,7 +91,8 @@ def test_a_bad_file_is_a_warning_beside_the_good(folder: Path, tmp_path: Path) -
         (("analyze", "{folder}", "--model", "melspec", "--lens", "entropyy"), "entropy"),
         (("analyze", "{folder}", "--model", "melspec", "--lens", "invariance",
           "--perturbation", "rain"), "rain"),
-        (("analyze", "{folder}", "--model", "melspec", "--json", "{folder}/u0.wav/x.json"), "x.json"),
+        (("analyze", "{folder}", "--model", "melspec", "--json",
+          "{folder}/u0.wav/x.json"), "x.json"),
         (("models", "show", "nobody"), "nobody"),
         (("models", "add", "mine", "{folder}"), "config.json"),
         (("models", "add", "hubert-base", "{folder}"), "hubert-base"),

@@ -1,4 +1,4 @@
-"""Pre-training: targets line up with frames, and a run that was killed ends like one that was not."""
+"""Pre-training: labels line up with frames; a killed run ends like one that was not."""
 
 from __future__ import annotations
 

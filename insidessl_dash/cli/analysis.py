@@ -150,7 +150,7 @@ def verify(
     if largest > MAX_DIFFERENCE:
         raise InsideSSLError(
             f"The results differ from the shipped ones by up to {largest:.1e}, more than "
-            f"{MAX_DIFFERENCE:g}. Library versions may explain it: see `insidessl-dash models show`."
+            f"{MAX_DIFFERENCE:g}. Other library versions may explain it."
         )
 
 

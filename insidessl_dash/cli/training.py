@@ -50,7 +50,7 @@ def pretrain(
         "seed": seed,
     }
     try:
-        settings = RunSettings(**{k: v for k, v in given.items() if v is not None})
+        settings = RunSettings.model_validate({k: v for k, v in given.items() if v is not None})
     except ValueError as error:
         raise ConfigError(f"A setting is outside its range: {error}") from error
     if threads:

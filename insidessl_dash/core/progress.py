@@ -11,7 +11,8 @@ from typing import Protocol
 class ProgressHook(Protocol):
     """Called with what is being done and how far it is; raises `Cancelled` to stop the work."""
 
-    def __call__(self, step: str, completed: float, total: float) -> None: ...
+    def __call__(self, step: str, completed: float, total: float) -> None:
+        """Report."""
 
 
 def silent(step: str, completed: float, total: float) -> None:

@@ -64,7 +64,12 @@ def _local_cluster() -> SpecCluster:
     workers = _nannies(host="127.0.0.1")
     scheduler = {
         "cls": Scheduler,
-        "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
+        "options": {
+            "host": "127.0.0.1",
+            "port": 0,
+            "dashboard": False,
+            "dashboard_address": "127.0.0.1:0",
+        },
     }
     return SpecCluster(workers=workers, scheduler=scheduler, name="insidessl")
 
@@ -77,9 +82,7 @@ def run_workers(scheduler: str) -> None:
     """
 
     async def serve() -> None:
-        nannies = [
-            await spec["cls"](scheduler, **spec["options"]) for spec in _nannies().values()
-        ]
+        nannies = [await spec["cls"](scheduler, **spec["options"]) for spec in _nannies().values()]
         await asyncio.gather(*(nanny.finished() for nanny in nannies))
 
     try:

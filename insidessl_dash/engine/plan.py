@@ -67,7 +67,9 @@ def make_shards(
     tasks = []
     for index, members in enumerate(shards):
         named = {
-            id: f"{stable_hash(sorted(group))[:12]}/{len(group)}" for group in members for id in group
+            id: f"{stable_hash(sorted(group))[:12]}/{len(group)}"
+            for group in members
+            for id in group
         }
         tasks.append(
             ShardTask(
@@ -89,9 +91,7 @@ def corpus_digest(audio: dict[str, str]) -> str:
     return stable_hash(sorted(audio.values()))
 
 
-def key_of(
-    info: EncoderInfo, name: str, lens: LensPlan, audio: dict[str, str], seed: int
-) -> str:
+def key_of(info: EncoderInfo, name: str, lens: LensPlan, audio: dict[str, str], seed: int) -> str:
     """The result key of one lens on one model and these files."""
     model = {"weights": info.weights_sha256 or name, "layer_policy": info.layer_policy}
     return result_key(list(audio.values()), model, lens.name, lens.version, lens.config, seed)

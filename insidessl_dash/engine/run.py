@@ -31,13 +31,19 @@ class Executor(Protocol):
 
     def describe(
         self, card: dict[str, Any], requests: list[LensRequest]
-    ) -> tuple[EncoderInfo, list[LensPlan]]: ...
+    ) -> tuple[EncoderInfo, list[LensPlan]]:
+        """Load a model, and complete the lenses' configurations."""
+        ...
 
     def shards(
         self, tasks: list[ShardTask], advance: Advance, check: Callable[[], None]
-    ) -> Iterator[tuple[ShardTask, ShardOutcome]]: ...
+    ) -> Iterator[tuple[ShardTask, ShardOutcome]]:
+        """Yield each shard as it is done, in any order."""
+        ...
 
-    def finish(self, *args: Any) -> list[tuple[Result, Values]]: ...
+    def finish(self, *args: Any) -> list[tuple[Result, Values]]:
+        """Merge the shards of a run."""
+        ...
 
 
 @dataclass
@@ -87,9 +93,7 @@ def analyse(
     total = len(corpus.utterances)
     if missing:
         run = uuid.uuid4().hex
-        tasks = make_shards(
-            run, raw_card, corpus.utterances, audio, missing, seed, limits=limits
-        )
+        tasks = make_shards(run, raw_card, corpus.utterances, audio, missing, seed, limits=limits)
         outcomes = _compute(tasks, info, audio, store, executor, progress, check, total, outcome)
         fresh = executor.finish(
             raw_card, info, missing, outcomes,

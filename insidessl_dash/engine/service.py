@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from insidessl_dash.core.cards import ModelCard
@@ -28,9 +30,11 @@ _KEEP_JOBS = 200
 
 
 class CorpusSource(Protocol):
-    """Finds a corpus by name; raises NotFoundError."""
+    """Finds a corpus by name."""
 
-    def __call__(self, name: str) -> Corpus: ...
+    def __call__(self, name: str) -> Corpus:
+        """The corpus; raises NotFoundError."""
+        ...
 
 
 class _Flight:
@@ -104,7 +108,7 @@ class JobService:
         """
         return self._own(job_id, owner).model_copy(deep=True)
 
-    def list(self, owner: str) -> list[Job]:
+    def list(self, owner: str) -> builtins.list[Job]:
         """The owner's jobs, newest first."""
         with self._lock:
             mine = [job.model_copy(deep=True) for who, job in self._jobs.values() if who == owner]
@@ -158,7 +162,9 @@ class JobService:
             utterances[id], names[id] = Utterance(id, path, corpus="upload"), upload.name
         return Corpus("upload", tuple(utterances.values())), names
 
-    def _run(self, owner: str, job_id: str, cards: list[ModelCard], corpus: Corpus) -> None:
+    def _run(
+        self, owner: str, job_id: str, cards: builtins.list[ModelCard], corpus: Corpus
+    ) -> None:
         with self._lock:
             job = self._jobs[job_id][1]
             if job.state in ENDED:
@@ -169,15 +175,8 @@ class JobService:
         each = len(corpus.utterances)
         try:
             for place, card in enumerate(cards):
-
-                def progress(step: str, completed: float, total: float, place: int = place) -> None:
-                    with self._lock:
-                        job.completed = place * each + int(completed)
-                        job.remaining_s = rate.remaining_s(job.completed, job.total)
-                        if job_id not in self._cancelled:
-                            job.step = f"{cards[place].title}: {step}"
-
-                outcome = self._share(job_id, card, corpus, job.spec, progress)
+                tell = partial(self._tell, job, rate, card.title, place * each)
+                outcome = self._share(job_id, card, corpus, job.spec, tell)
                 with self._lock:
                     job.results += [result.key for result in outcome.results]
                     job.warning = outcome.warning or job.warning
@@ -197,8 +196,17 @@ class JobService:
             log.exception("Job %s failed", job_id)
             self._end(
                 owner, job, "failed",
-                f"An unexpected error stopped this job; the log of the server names it as {job_id}.",
+                f"An unexpected error stopped this job; the server's log has it as {job_id}.",
             )  # fmt: skip
+
+    def _tell(
+        self, job: Job, rate: Rate, title: str, before: int, step: str, done: float, _total: float
+    ) -> None:
+        with self._lock:
+            job.completed = before + int(done)
+            job.remaining_s = rate.remaining_s(job.completed, job.total)
+            if job.id not in self._cancelled:
+                job.step = f"{title}: {step}"
 
     def _share(
         self,
@@ -218,10 +226,10 @@ class JobService:
             ]
         )
         with self._lock:
-            flight = self._flights.get(key)
-            leads = flight is None or flight.abandoned
-            if leads:
-                flight = self._flights[key] = _Flight()
+            waiting = self._flights.get(key)
+            leads = waiting is None or waiting.abandoned
+            flight = _Flight() if waiting is None or waiting.abandoned else waiting
+            self._flights[key] = flight
             flight.watchers[job_id] = progress
         if leads:
             threading.Thread(
@@ -291,7 +299,9 @@ class JobService:
     def _keep(self, owner: str, job: Job) -> None:
         """Remember a job here, and on disk if it can be written."""
         self._jobs[job.id] = (owner, job)
-        mine = [id for id, (who, kept) in self._jobs.items() if who == owner and kept.state in ENDED]
+        mine = [
+            id for id, (who, kept) in self._jobs.items() if who == owner and kept.state in ENDED
+        ]
         for id in mine[:-_KEEP_JOBS]:
             del self._jobs[id]
         try:

@@ -72,7 +72,9 @@ def cancel(run: str) -> None:
     _cancelled.add(run)
 
 
-def describe(card: dict[str, Any], requests: list[LensRequest]) -> tuple[EncoderInfo, list[LensPlan]]:
+def describe(
+    card: dict[str, Any], requests: list[LensRequest]
+) -> tuple[EncoderInfo, list[LensPlan]]:
     """Load a model, and complete the lenses' configurations.
 
     Raises:
@@ -282,7 +284,7 @@ def _pack(state: State) -> bytes:
             arrays[f"pending.{len(names['pending'])}"] = array
             names["pending"].append([group, id])
     buffer = io.BytesIO()
-    np.savez(buffer, names=np.array(json.dumps(names)), **arrays)
+    np.savez(buffer, names=np.array(json.dumps(names)), **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

@@ -36,7 +36,9 @@ def training_card(run: Run, device: str, licence: str | None) -> dict[str, Any]:
         "not_for": NOT_FOR,
         "data": {
             "corpora": "speechocean762 (OpenSLR 101) and LibriSpeech train-clean-100, one "
-            "utterance a speaker (OpenSLR 12)" if licence is None else licence,
+            "utterance a speaker (OpenSLR 12)"
+            if licence is None
+            else licence,
             "digest": data.digest,
             "train_seconds": round(data.seconds(held_out=False), 1),
             "held_out_seconds": round(data.seconds(held_out=True), 1),
@@ -56,7 +58,12 @@ def training_card(run: Run, device: str, licence: str | None) -> dict[str, Any]:
         "device": device,
         "held_out": held_out[-1]["held_out"],
         "held_out_curve": [
-            {"update": e["update"], **{k: e["held_out"][k] for k in ("masked_loss", "masked_accuracy", "majority_rate")}}
+            {
+                "update": e["update"],
+                **{
+                    k: e["held_out"][k] for k in ("masked_loss", "masked_accuracy", "majority_rate")
+                },
+            }
             for e in held_out
         ],
         "training_curve": _thin([e for e in log if "loss" in e]),

@@ -98,9 +98,7 @@ class HubertRecipe:
     ) -> None:
         self.data, self.seed, self.clusters = data, settings.seed, settings.clusters
         self.unmasked_updates = settings.unmasked_updates
-        self.labels, self.centroids = mfcc_targets(
-            data, self.clusters, self.seed, cache, progress
-        )
+        self.labels, self.centroids = mfcc_targets(data, self.clusters, self.seed, cache, progress)
         counts = np.zeros(self.clusters, np.int64)
         for labels, outside in zip(self.labels, data.held_out, strict=True):
             if not outside:
@@ -113,7 +111,11 @@ class HubertRecipe:
         return HubertForClusters(nano_config(), self.clusters)
 
     def loss(
-        self, model: nn.Module, batch: tuple[NDArray, NDArray, NDArray], update: int, device: str
+        self,
+        model: HubertForClusters,
+        batch: tuple[NDArray, NDArray, NDArray],
+        update: int,
+        device: str,
     ) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy in nats, and masked loss and accuracy as metrics."""
         waveforms, indices, starts = batch
@@ -127,7 +129,7 @@ class HubertRecipe:
         return loss, {"masked_loss": masked.item(), "masked_accuracy": float(accuracy)}
 
     def evaluate(
-        self, model: nn.Module, device: str, max_crop_s: float, limit: int | None
+        self, model: HubertForClusters, device: str, max_crop_s: float, limit: int | None
     ) -> dict[str, float]:
         """Held-out speakers, whole utterances up to `max_crop_s`, one fixed mask each.
 
@@ -147,9 +149,11 @@ class HubertRecipe:
         model.eval()
         with torch.no_grad():
             for index in chosen:
-                wave = self.data.waveform(index, 0, int(max_crop_s * SAMPLE_RATE))
+                wave = self.data.waveform(int(index), 0, int(max_crop_s * SAMPLE_RATE))
                 wave = wave[: self.data.lengths()[index]]
-                rng = np.random.default_rng(stable_seed("held-out", self.seed, self.data.ids[index]))
+                rng = np.random.default_rng(
+                    stable_seed("held-out", self.seed, self.data.ids[index])
+                )
                 logits, labels, mask = self._predict(
                     model, wave[None], np.array([index]), np.array([0]), rng, device
                 )
@@ -159,18 +163,18 @@ class HubertRecipe:
                 majority = (labels == self.majority).sum()
                 total += [float(loss), float(right), float(majority), len(labels)]
         model.train()
-        loss, right, majority, frames = total
+        loss_sum, hits, common, frames = total.tolist()
         return {
-            "masked_loss": loss / frames,
-            "masked_accuracy": right / frames,
-            "majority_rate": majority / frames,
+            "masked_loss": loss_sum / frames,
+            "masked_accuracy": hits / frames,
+            "majority_rate": common / frames,
             "frames": int(frames),
             "utterances": len(chosen),
         }
 
     def _predict(
         self,
-        model: nn.Module,
+        model: HubertForClusters,
         waveforms: NDArray,
         indices: NDArray,
         starts: NDArray,
@@ -188,7 +192,7 @@ class HubertRecipe:
         )
         return model(waves, mask), torch.from_numpy(labels).to(device), mask
 
-    def export(self, model: nn.Module, folder: Path) -> None:
+    def export(self, model: HubertForClusters, folder: Path) -> None:
         """Write what `transformers.HubertModel.from_pretrained` reads, and the head beside it.
 
         Weights are float16 safetensors; ``head.safetensors`` holds the projection, the cluster

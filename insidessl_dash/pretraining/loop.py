@@ -45,19 +45,30 @@ class RunSettings(BaseModel, extra="forbid"):
 
 
 class Recipe(Protocol):
-    """One objective."""
+    """One objective; `hubert.HubertRecipe` documents each method."""
 
     name: str
     objective: str
 
-    def build(self) -> nn.Module: ...
+    def build(self) -> Any:
+        """A freshly initialised `torch.nn.Module`, the same for the same seed."""
+        ...
+
     def loss(
-        self, model: nn.Module, batch: Any, update: int, device: str
-    ) -> tuple[Tensor, dict[str, float]]: ...
+        self, model: Any, batch: Any, update: int, device: str
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch, and what to log beside it."""
+        ...
+
     def evaluate(
-        self, model: nn.Module, device: str, max_crop_s: float, limit: int | None
-    ) -> dict[str, float]: ...
-    def export(self, model: nn.Module, folder: Path) -> None: ...
+        self, model: Any, device: str, max_crop_s: float, limit: int | None
+    ) -> dict[str, float]:
+        """Scores on held-out speakers."""
+        ...
+
+    def export(self, model: Any, folder: Path) -> None:
+        """Write the weights in the form that ships."""
+        ...
 
 
 def log_spaced(updates: int) -> list[int]:

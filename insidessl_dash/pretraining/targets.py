@@ -60,7 +60,9 @@ def mfcc_targets(
             progress("MFCC", index, len(data.ids))
             features.append(mfcc39(data.waveform(index)))
         rng = np.random.default_rng(seed)
-        pool = np.concatenate([f for f, out in zip(features, data.held_out, strict=True) if not out])
+        pool = np.concatenate(
+            [f for f, out in zip(features, data.held_out, strict=True) if not out]
+        )
         pool = pool[rng.permutation(len(pool))[:_FIT_FRAMES]]
         progress("k-means", 0, 1)
         kmeans = MiniBatchKMeans(

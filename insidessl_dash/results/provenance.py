@@ -9,7 +9,15 @@ from importlib import metadata
 from insidessl_dash import __version__
 from insidessl_dash.core.types import stable_hash
 
-_LIBRARIES = ("torch", "transformers", "torchaudio", "numpy", "scipy", "soundfile", "audiomentations")
+_LIBRARIES = (
+    "torch",
+    "transformers",
+    "torchaudio",
+    "numpy",
+    "scipy",
+    "soundfile",
+    "audiomentations",
+)
 
 
 def versions() -> dict[str, str]:

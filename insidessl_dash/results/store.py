@@ -235,7 +235,7 @@ def pack_values(values: Values) -> bytes:
     """Values as a compressed npz file (float32: six digits, half the size)."""
     buffer = io.BytesIO()
     arrays = {f"measure.{k}": v.astype(np.float32) for k, v in values.measures.items()}
-    np.savez_compressed(buffer, ids=np.array(json.dumps(values.ids)), **arrays)
+    np.savez_compressed(buffer, ids=np.array(json.dumps(values.ids)), **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

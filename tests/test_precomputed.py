@@ -1,0 +1,101 @@
+"""What ships: whole, licensed, what it says it is, and learned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from insidessl_dash.core.settings import Settings
+from insidessl_dash.core.types import file_sha256
+from insidessl_dash.corpora.manifest import open_corpus
+from insidessl_dash.results.schema import Result
+from insidessl_dash.results.store import Store
+
+SHIPPED = Settings().precomputed
+NANO = SHIPPED / "models" / "hubert-nano"
+MODELS = {"melspec", "hubert-nano", "hubert-nano-init", "whisper-base"}
+
+
+def test_the_manifest_lists_every_file_with_digest_and_licence() -> None:
+    rows = {row["path"]: row for row in json.loads((SHIPPED / "MANIFEST.json").read_text())}
+    files = {
+        p.relative_to(SHIPPED).as_posix(): p
+        for p in SHIPPED.rglob("*")
+        if p.is_file() and p.name != "MANIFEST.json"
+    }
+    assert set(rows) == set(files)
+    for name, path in files.items():
+        assert rows[name]["sha256"] == file_sha256(path), name
+        assert rows[name]["licence"], name
+
+
+def test_the_demo_corpus_is_forty_sentences_in_several_voices() -> None:
+    corpus = open_corpus(SHIPPED / "demo")
+    assert len(corpus.utterances) == 40
+    assert 270 <= corpus.seconds <= 330
+    assert len({u.speaker for u in corpus.utterances}) >= 6
+    assert {u.gender for u in corpus.utterances} == {"f", "m"}
+    assert len({u.text for u in corpus.utterances}) == 40
+    assert all(u.licence for u in corpus.utterances)
+
+
+def test_the_nano_weights_are_small_half_precision_and_load_in_transformers() -> None:
+    from safetensors import safe_open
+    from transformers import HubertModel
+
+    weights = NANO / "model.safetensors"
+    assert weights.stat().st_size <= 15_000_000
+    with safe_open(weights, "pt") as file:
+        assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
+    model, loading = HubertModel.from_pretrained(NANO, output_loading_info=True)
+    assert not loading["missing_keys"]
+    config = model.config
+    assert (config.num_hidden_layers, config.hidden_size) == (12, 192)
+    assert (config.num_attention_heads, config.intermediate_size) == (4, 768)
+    assert int(np.prod(config.conv_stride)) == 320
+
+
+def test_the_card_says_what_was_learned() -> None:
+    card = json.loads((NANO / "card.json").read_text())
+    assert card["weights_sha256"] == file_sha256(NANO / "model.safetensors")
+    assert card["seconds_of_audio_seen"] >= 100_000
+    assert card["held_out"]["masked_accuracy"] >= 3 * card["held_out"]["majority_rate"]
+    curve = [point["masked_accuracy"] for point in card["held_out_curve"]]
+    assert len(curve) >= 14
+    assert curve[-1] == max(curve)
+    assert card["device"]
+    assert card["not_for"]
+
+
+@pytest.mark.parametrize("corpus", ["demo"])
+def test_every_lens_of_every_model_ships(corpus: str) -> None:
+    results = Store(Path("nowhere"), SHIPPED).find(corpus=corpus)
+    pairs = {(r.model.name, r.lens) for r in results}
+    assert pairs >= {(m, lens) for m in MODELS for lens in ("entropy", "curvature", "invariance")}
+
+
+def test_every_shipped_number_has_its_provenance() -> None:
+    store = Store(Path("nowhere"), SHIPPED)
+    for result in store.results():
+        assert result.provenance.command.startswith("insidessl-dash ")
+        assert result.provenance.versions["torch"]
+        assert result.model.weights_sha256 or result.model.name == "melspec"
+        assert "/" not in result.model.source or result.model.source.count("/") == 1
+        values = store.values(result.key)
+        assert values is not None
+        for name, curve in result.measures.items():
+            mean = np.nanmean(values.measures[name], axis=0)
+            np.testing.assert_allclose(mean, np.array(curve.mean, float), rtol=1e-5, atol=1e-6)
+
+
+def test_dynamics_ship_at_log_spaced_updates() -> None:
+    files = sorted((SHIPPED / "dynamics").rglob("*.json"))
+    results = [Result.model_validate_json(path.read_bytes()) for path in files]
+    for lens in ("entropy", "curvature", "invariance"):
+        updates = {int(r.model.name.rpartition("-")[2]) for r in results if r.lens == lens}
+        assert {0, 1, 2, 4, 8, 1024} <= updates
+        assert len(updates) >= 14
