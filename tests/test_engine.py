@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
 import signal
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import diskcache
 import numpy as np
 import pytest
 import soundfile
 
+from insidessl_dash import analyze
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.errors import AudioError, Cancelled, NotFoundError, UnknownModelError
 from insidessl_dash.core.progress import Rate, silent
@@ -179,6 +186,60 @@ def test_a_read_only_home_costs_the_caching_not_the_result(folder: Path, tmp_pat
     assert len(outcome.results) == 3
     assert outcome.warning
     assert "INSIDESSL_HOME" in outcome.warning
+
+
+def test_a_full_disk_costs_the_caching_not_the_result(
+    folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    store = new_store(tmp_path / "home")
+    store.live()
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(diskcache.Cache, "set", lambda *_a, **_k: (_ for _ in ()).throw(full))
+    outcome = run(open_corpus(folder), store)
+    assert "disk is full" in (outcome.warning or "")
+    assert store.get(outcome.results[0].key) == outcome.results[0]
+
+
+def test_a_damaged_cache_entry_is_computed_again(folder: Path, tmp_path: Path) -> None:
+    corpus, store = open_corpus(folder), new_store(tmp_path / "a")
+    first = run(corpus, store)
+    store.close()
+    with sqlite3.connect(tmp_path / "a" / "cache" / "cache.db") as database:
+        database.execute("UPDATE Cache SET value = substr(value, 1, 40)")
+    again = run(corpus, new_store(tmp_path / "a"))
+    assert numbers(again.results) == numbers(first.results)
+
+
+def test_another_process_can_be_the_worker(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    """As on a cluster: a scheduler, `insidessl-dash worker`, and INSIDESSL_SCHEDULER."""
+    environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__WORK_STEALING": "True"}
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port",
+         "0", "--no-dashboard", "--scheduler-file", str(tmp_path / "scheduler.json")],
+        env=environment, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    processes = [scheduler]
+    try:
+        record = wait_for(lambda: (p := tmp_path / "scheduler.json").exists() and p.read_text())
+        address = json.loads(record)["address"]
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "insidessl_dash", "worker", address],
+                env=environment,
+                stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        )
+        monkeypatch.setenv("INSIDESSL_SCHEDULER", address)
+        settings.cache_clear()
+        there = analyze(
+            folder, models="melspec", lenses="curvature", store=new_store(tmp_path / "a")
+        )
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(20)
+    expected = run(open_corpus(folder), new_store(tmp_path / "b"), lenses=LENSES[1:2])
+    assert numbers(list(there)) == numbers(expected.results)
 
 
 @pytest.mark.usefixtures("small_groups")

@@ -183,15 +183,12 @@ class JobService:
                     for utterance in outcome.results[0].utterances:
                         if utterance.error:
                             name = job.names.get(utterance.id, utterance.id)
-                            job.skipped[name] = utterance.error.replace(utterance.id, name)
+                            job.skipped[name] = _in_their_words(utterance.error, job, corpus)
             self._end(owner, job, "done")
         except Cancelled:
             self._end(owner, job, "cancelled")
         except InsideSSLError as error:
-            message = str(error)
-            for id, name in job.names.items():
-                message = message.replace(id, name)
-            self._end(owner, job, "failed", message)
+            self._end(owner, job, "failed", _in_their_words(str(error), job, corpus))
         except Exception:
             log.exception("Job %s failed", job_id)
             self._end(
@@ -323,6 +320,14 @@ class JobService:
                 continue
             job.state, job.results, job.completed = "queued", [], 0
             self._pool.submit(self._run, owner, job.id, cards, corpus)
+
+
+def _in_their_words(message: str, job: Job, corpus: Corpus) -> str:
+    """A message with the owner's names in place of those that files have here."""
+    for utterance in corpus.utterances:
+        if name := job.names.get(utterance.id):
+            message = message.replace(utterance.path.name, name).replace(utterance.id, name)
+    return message
 
 
 def _command(card: ModelCard, spec: JobSpec) -> str:
