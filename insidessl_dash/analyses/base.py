@@ -6,48 +6,17 @@ array an utterance, so any sharding and any order of merging gives the same resu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from torch import Tensor
 
+from insidessl_dash.core.lenses import MeasureInfo
+from insidessl_dash.features.batch import LayerBatch
 
-@dataclass(frozen=True)
-class Measure:
-    """One number an utterance and layer: its name, unit, and how to read it.
-
-    Attributes:
-        name: E.g. ``normalised``.
-        title: Axis title, e.g. ``Normalised matrix entropy``.
-        unit: E.g. ``rad``; "" where it has none.
-        reading: One sentence: what a high or low value means.
-    """
-
-    name: str
-    title: str
-    unit: str
-    reading: str
-
-
-@dataclass(frozen=True)
-class LayerBatch:
-    """Layers of equal-length utterances, and of their perturbed views.
-
-    Attributes:
-        ids: Utterance ids, length B.
-        groups: For each utterance the comparison group the plan put it in, e.g. "3/64".
-        layers: One tensor (B, T_l, D_l) a layer, clean audio.
-        views: Perturbation name -> the same for the perturbed audio (T_l may differ).
-    """
-
-    ids: Sequence[str]
-    groups: Sequence[str]
-    layers: Sequence[Tensor]
-    views: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
+__all__ = ["Analysis", "LayerBatch", "State"]
 
 
 @dataclass
@@ -71,14 +40,21 @@ class Analysis(Protocol):
         title: As shown.
         version: Raised when the numbers change; part of the result key.
         Config: Pydantic model of the options, with defaults; the forms derive from it.
-        measures: The first is the default one.
+        measures: The first is the default one; described in `core.lenses`, where the page reads
+            them without torch.
+
+    The docstring of the class is one paragraph; the page and the docs show it.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     version: ClassVar[int]
     Config: ClassVar[type[BaseModel]]
-    measures: ClassVar[tuple[Measure, ...]]
+    measures: ClassVar[tuple[MeasureInfo, ...]]
+
+    def __init__(self, config: Any = None, seed: int = 0) -> None:
+        """Take a `Config` (None: the defaults) and the seed of whatever is random in it."""
+        ...
 
     @property
     def views(self) -> tuple[str, ...]:

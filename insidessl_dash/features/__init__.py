@@ -1,0 +1,1 @@
+"""From utterances to layers: batches of equal length and their perturbed views."""
