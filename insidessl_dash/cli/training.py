@@ -28,6 +28,7 @@ def pretrain(
         list[str] | None, typer.Option(help="Corpus field to leave out, e.g. fsdd; repeatable.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the audio, for the card.")] = None,
     ship_to: Annotated[
         Path | None, typer.Option("--ship", help="Write weights and card here at the end.")
     ] = None,
@@ -74,7 +75,7 @@ def pretrain(
         if device == "cuda"
         else f"{torch.get_num_threads()} CPU threads ({platform.machine()}, {os.cpu_count()} cores)"
     )
-    card = training_card(run, in_words, None)
+    card = training_card(run, corpus, in_words, licence)
     ship(run, ship_to or out_folder / "final", card)
     scores = card["held_out"]
     out.print(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from insidessl_dash.core.errors import TrainingError
 from insidessl_dash.core.types import file_sha256
+from insidessl_dash.corpora.manifest import Corpus
 from insidessl_dash.pretraining.loop import Run
 from insidessl_dash.results.provenance import now, versions
 
@@ -17,13 +19,14 @@ NOT_FOR = (
 )
 
 
-def training_card(run: Run, device: str, licence: str | None) -> dict[str, Any]:
+def training_card(run: Run, corpus: Corpus, device: str, licence: str | None) -> dict[str, Any]:
     """Everything that a reader of the weights should know, from the run's own log.
 
     Args:
         run: A run at its last update, or stopped before.
+        corpus: What it was given.
         device: What it was trained on, in words.
-        licence: Licence of the training audio.
+        licence: Licence of the training audio, where the corpus does not say.
     """
     log = [json.loads(x) for x in (run.folder / "log.jsonl").read_text().splitlines()]
     held_out = [entry for entry in log if "held_out" in entry]
@@ -35,10 +38,8 @@ def training_card(run: Run, device: str, licence: str | None) -> dict[str, Any]:
         "objective": run.recipe.objective,
         "not_for": NOT_FOR,
         "data": {
-            "corpora": "speechocean762 (OpenSLR 101) and LibriSpeech train-clean-100, one "
-            "utterance a speaker (OpenSLR 12)"
-            if licence is None
-            else licence,
+            "corpora": _by_corpus(corpus),
+            "licence": corpus.licence or licence or "not stated",
             "digest": data.digest,
             "train_seconds": round(data.seconds(held_out=False), 1),
             "held_out_seconds": round(data.seconds(held_out=True), 1),
@@ -78,6 +79,11 @@ def ship(run: Run, target: Path, card: dict[str, Any]) -> None:
     run.recipe.export(run.model, target)
     card = card | {"weights_sha256": file_sha256(target / "model.safetensors")}
     (target / "card.json").write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
+
+
+def _by_corpus(corpus: Corpus) -> dict[str, int]:
+    """Utterances of each source corpus and split."""
+    return dict(Counter(f"{u.corpus or corpus.name} {u.split}".strip() for u in corpus.utterances))
 
 
 def _thin(entries: list[dict[str, Any]], points: int = 120) -> list[dict[str, Any]]:
