@@ -56,9 +56,11 @@ def start(data: SpeechData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     tiny.update({"conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16})
     monkeypatch.setattr(hubert, "nano_config", lambda: tiny)
 
-    def make(name: str, settings: RunSettings = SETTINGS, resume: bool = False) -> Run:
+    def make(
+        name: str, settings: RunSettings = SETTINGS, resume: bool = False, extend: bool = False
+    ) -> Run:
         recipe = hubert.HubertRecipe(data, settings, tmp_path, silent)
-        return Run(recipe, data, settings, tmp_path / name, "cpu", resume)
+        return Run(recipe, data, settings, tmp_path / name, "cpu", resume, extend)
 
     return make
 
@@ -107,6 +109,18 @@ def test_other_settings_do_not_resume(start: Callable[..., Run]) -> None:
         start("run", SETTINGS.model_copy(update={"learning_rate": 0.002}), resume=True)
     with pytest.raises(TrainingError, match="--resume"):
         start("run")
+
+
+def test_a_run_can_be_extended_and_remembers_it(start: Callable[..., Run]) -> None:
+    start("run").train(silent)
+    more = SETTINGS.model_copy(update={"updates": 8})
+    with pytest.raises(TrainingError, match="updates: 6 -> 8"):
+        start("run", more, resume=True)
+    longer = start("run", more, resume=True, extend=True)
+    longer.train(silent)
+    assert longer.update == 8
+    again = start("run", more, resume=True)
+    assert again.stretches == [{"from_update": 0, "updates": 6}, {"from_update": 6, "updates": 8}]
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(

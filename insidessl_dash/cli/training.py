@@ -20,6 +20,9 @@ def pretrain(
     data: Annotated[list[str], typer.Option(help="Folder, manifest or known corpus; repeatable.")],
     out_folder: Annotated[Path, typer.Option("--out", help="Where the run lives.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last state.")] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="With --resume: allow more --updates than before.")
+    ] = False,
     updates: Annotated[int | None, typer.Option(min=1)] = None,
     batch_seconds: Annotated[float | None, typer.Option(help="Audio in a batch.", min=1.0)] = None,
     learning_rate: Annotated[float | None, typer.Option()] = None,
@@ -68,7 +71,7 @@ def pretrain(
             progress=progress,
         )
         objective = HubertRecipe(speech, settings, cache, progress)
-        run = Run(objective, speech, settings, out_folder, device, resume)
+        run = Run(objective, speech, settings, out_folder, device, resume, extend)
         run.train(progress)
     in_words = (
         torch.cuda.get_device_name()

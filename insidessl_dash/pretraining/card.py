@@ -53,6 +53,7 @@ def training_card(run: Run, corpus: Corpus, device: str, licence: str | None) ->
         },
         "settings": settings.model_dump(mode="json"),
         "updates": run.update,
+        "schedule": run.stretches,
         "finished": run.update == settings.updates,
         "seconds_of_audio_seen": round(run.seconds_seen, 1),
         "wall_s": round(run.wall_s, 1),

@@ -96,6 +96,11 @@ class Run:
         folder: Where it lives.
         device: ``cpu`` or ``cuda``.
         resume: Go on from the last saved state.
+        extend: With `resume`, allow more updates than before. The schedule of the learning rate
+            then stretches from here on; ``run.json`` and the card keep every stretch.
+
+    Attributes:
+        stretches: ``{"from_update", "updates"}`` of each schedule the run has had.
 
     Raises:
         TrainingError: The folder holds a run already, or one with other settings or data.
@@ -109,6 +114,7 @@ class Run:
         folder: Path,
         device: str,
         resume: bool,
+        extend: bool = False,
     ) -> None:
         self.recipe, self.data, self.settings = recipe, data, settings
         self.folder, self.device = folder, device
@@ -128,9 +134,10 @@ class Run:
             "settings": settings.model_dump(mode="json"),
             "data": data.digest,
         }
-        self._open(identity, resume)
+        self.stretches = [{"from_update": 0, "updates": settings.updates}]
+        self._open(identity, resume, extend)
 
-    def _open(self, identity: dict[str, Any], resume: bool) -> None:
+    def _open(self, identity: dict[str, Any], resume: bool, extend: bool) -> None:
         record = self.folder / "run.json"
         if not record.exists():
             write_json(record, identity)
@@ -141,6 +148,19 @@ class Run:
                 f"{self.folder} holds a run already. Add --resume to go on with it, "
                 "or choose another --out."
             )
+        before = stored["settings"]["updates"]
+        self.stretches = stored.pop("stretches", [{"from_update": 0, "updates": before}])
+        longer = {**identity["settings"], "updates": before} == stored["settings"]
+        if (
+            extend
+            and longer
+            and self.settings.updates > before
+            and stored["data"] == identity["data"]
+        ):
+            self._load_state()
+            self.stretches.append({"from_update": self.update, "updates": self.settings.updates})
+            write_json(record, identity | {"stretches": self.stretches})
+            return
         if stored != identity:
             flat = {**stored, **stored["settings"]}, {**identity, **identity["settings"]}
             keys = sorted(k for k in flat[1] if flat[0].get(k) != flat[1][k] and k != "settings")

@@ -1,0 +1,84 @@
+"""Take the README's screenshots again, from the dashboard as it is.
+
+    python tools/screenshots.py
+
+Needs Playwright and a Chromium (Debian's, or the one that CHROMIUM names).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
+DEMO = ROOT / "precomputed" / "demo" / "audio"
+
+
+def open_page(browser: Browser, url: str, width: int, scheme: str) -> Page:
+    """The page with its first figure drawn."""
+    page = browser.new_page(
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        reduced_motion="reduce",
+    )
+    page.goto(url)
+    page.wait_for_selector("#layers-graph .main-svg")
+    page.wait_for_load_state("networkidle")
+    return page
+
+
+def analysed(page: Page) -> None:
+    """Upload two recordings and wait for their curves."""
+    files = [str(DEMO / "demo-f1-01.flac"), str(DEMO / "demo-m1-01.flac")]
+    page.set_input_files("input[type=file]", files)
+    page.wait_for_selector("#run:not([disabled])")
+    page.click("#run")
+    page.wait_for_selector("#own-graph .main-svg", timeout=120_000)
+    page.wait_for_load_state("networkidle")
+
+
+def main() -> None:
+    """Write `docs/images/*.png`."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "insidessl_dash", "serve", "--port", "0", "--no-browser"],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "INSIDESSL_HOME": home},
+        )
+        try:
+            assert server.stderr is not None
+            line = next(x for x in server.stderr if "http://" in x)
+            found = re.search(r"http://\S+/", line)
+            assert found
+            browser = playwright.chromium.launch(
+                executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"),
+                args=["--no-sandbox"],
+            )
+            for width in (1440, 390):
+                for scheme in ("light", "dark"):
+                    page = open_page(browser, found.group(), width, scheme)
+                    page.screenshot(path=IMAGES / f"dynamics-{width}-{scheme}.png", full_page=True)
+                    if scheme == "light":
+                        analysed(page)
+                        page.locator("#analyze").screenshot(
+                            path=IMAGES / f"analyze-{width}-{scheme}.png"
+                        )
+                    page.close()
+            browser.close()
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+if __name__ == "__main__":
+    main()
