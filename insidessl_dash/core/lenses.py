@@ -57,6 +57,8 @@ class LensInfo:
         summary: What it measures, in a sentence.
         measures: The first is the default one.
         options: What else can be chosen.
+        settings: The remaining options at their defaults. A result computed with others stands
+            on its own, and is not drawn among these.
     """
 
     name: str
@@ -65,6 +67,7 @@ class LensInfo:
     summary: str
     measures: tuple[MeasureInfo, ...]
     options: tuple[OptionInfo, ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
 
     def measure(self, name: str | None = None) -> MeasureInfo:
         """The measure of a name; the default one for None or a name this lens does not have."""
@@ -75,11 +78,11 @@ class LensInfo:
         return {option.name: option.default for option in self.options}
 
     def matches(self, config: dict[str, Any], wanted: dict[str, str]) -> bool:
-        """Whether a result's `config` is the one asked for, as far as the options go."""
+        """Whether a result's `config` is the one asked for, all else being at its default."""
         return all(
             config.get(option.name, option.default) == wanted.get(option.name, option.default)
             for option in self.options
-        )
+        ) and all(config.get(name, default) == default for name, default in self.settings)
 
 
 LENSES: tuple[LensInfo, ...] = (
@@ -110,10 +113,11 @@ LENSES: tuple[LensInfo, ...] = (
                 "effective_rank",
                 "Effective rank",
                 "Effective rank",
-                "directions",
+                "dimensions",
                 "The number of equally used directions that would have the same entropy.",
             ),
         ),
+        settings=(("alpha", 1.0),),
     ),
     LensInfo(
         name="curvature",
@@ -160,7 +164,7 @@ LENSES: tuple[LensInfo, ...] = (
             ),
             MeasureInfo(
                 "infonce_normalised",
-                "InfoNCE loss, share of ln N",
+                "InfoNCE loss / ln N",
                 "InfoNCE / ln N",
                 "",
                 "The loss as a share of ln N, so that groups of different size compare; 1 is "
@@ -168,7 +172,7 @@ LENSES: tuple[LensInfo, ...] = (
             ),
             MeasureInfo(
                 "cosine",
-                "Cosine similarity",
+                "Cosine to the perturbed view",
                 "Cosine",
                 "",
                 "Higher is more invariant; a layer whose vectors all point one way is high too.",
@@ -176,7 +180,7 @@ LENSES: tuple[LensInfo, ...] = (
             ),
             MeasureInfo(
                 "cosine_centred",
-                "Centred cosine similarity",
+                "Centred cosine to the perturbed view",
                 "Centred cosine",
                 "",
                 "The cosine after the corpus mean is taken away: higher is more invariant.",
@@ -196,6 +200,7 @@ LENSES: tuple[LensInfo, ...] = (
                 ),
             ),
         ),
+        settings=(("batch_size", 64), ("temperature", 0.1)),
     ),
 )
 

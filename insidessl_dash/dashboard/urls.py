@@ -1,0 +1,153 @@
+"""Every address the page uses: the API's, the project's, and the page's own state.
+
+The state of the page lives in its query string, so a link shows what its sender saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+from insidessl_dash.core.lenses import LENSES, LensInfo
+
+API = "/api/v1"
+UPLOADS = f"{API}/uploads"
+JOBS = f"{API}/jobs"
+OPENAPI = "/openapi"
+
+PAPER_DOI = "https://doi.org/10.21437/Interspeech.2026-733"
+PAPER_ARXIV = "https://arxiv.org/abs/2607.06392"
+PROJECT = "https://inside-ssl.github.io/"
+
+SIZES = ("nano", "base", "large")
+DEPTHS = ("index", "percent")
+BANDS = ("ci95", "std", "none")
+
+
+def result_export(key: str, kind: str) -> str:
+    """Where one result is exported as ``csv`` or ``json``.
+
+    >>> result_export("abc", "csv")
+    '/api/v1/results/abc.csv'
+    """
+    return f"{API}/results/{quote(key, safe='')}.{kind}"
+
+
+def results(**query: str) -> str:
+    """Where results are listed by ``model``, ``corpus`` and ``lens``."""
+    return f"{API}/results?{urlencode({k: v for k, v in query.items() if v})}"
+
+
+@dataclass(frozen=True)
+class View:
+    """What Layer-wise Dynamics shows.
+
+    Attributes:
+        lens: Name of the lens.
+        measure: Name of the measure; "" is the lens's first.
+        sizes: Model sizes shown.
+        corpus: Name of the corpus; "" is the first there is.
+        perturbation: Of the lenses that have one.
+        depth: ``index`` or ``percent``.
+        band: ``ci95``, ``std`` or ``none``.
+        hide: Models switched off.
+    """
+
+    lens: str = "entropy"
+    measure: str = ""
+    sizes: tuple[str, ...] = SIZES
+    corpus: str = ""
+    perturbation: str = "chain"
+    depth: str = "index"
+    band: str = "ci95"
+    hide: tuple[str, ...] = ()
+
+    def tidy(self) -> View:
+        """The same with everything unknown replaced by its default.
+
+        >>> View(lens="nonsense", measure="folded", depth="metres").tidy()
+        View(lens='entropy', measure='', sizes=('nano', 'base', 'large'), corpus='', \
+perturbation='chain', depth='index', band='ci95', hide=())
+        """
+        info = lens_or_first(self.lens)
+        measure = info.measure(self.measure).name
+        choices = {name for option in info.options for name, _title in option.choices}
+        return replace(
+            self,
+            lens=info.name,
+            measure="" if measure == info.measures[0].name else measure,
+            sizes=tuple(size for size in SIZES if size in self.sizes),
+            perturbation=self.perturbation if self.perturbation in choices else "chain",
+            depth=self.depth if self.depth in DEPTHS else "index",
+            band=self.band if self.band in BANDS else "ci95",
+            hide=tuple(sorted(set(self.hide))),
+        )
+
+
+_FIELDS = tuple(field.name for field in fields(View))
+_LISTS = ("sizes", "hide")
+
+
+def parse(search: str | None) -> View:
+    """The view a query string asks for; what it does not say, or says wrongly, is the default.
+
+    >>> parse("?lens=curvature&measure=folded&sizes=nano").measure
+    'folded'
+    """
+    found: dict[str, Any] = {}
+    for name, value in _pairs(search):
+        if name in _LISTS:
+            found[name] = tuple(part for part in value.split(",") if part)
+        elif name in _FIELDS:
+            found[name] = value
+    return View(**found).tidy()
+
+
+def with_view(search: str | None, view: View) -> str:
+    """The query string of a view: only what differs from the defaults, then what was foreign.
+
+    >>> with_view("?job=12&lens=entropy", View(lens="curvature"))
+    '?lens=curvature&job=12'
+    """
+    default, view = View(), view.tidy()
+    pairs = [
+        (name, ",".join(value) if name in _LISTS else value)
+        for name in _FIELDS
+        if (value := getattr(view, name)) != getattr(default, name)
+    ]
+    return _query(pairs + [(k, v) for k, v in _pairs(search) if k not in _FIELDS])
+
+
+def parameter(search: str | None, name: str) -> str:
+    """One parameter of a query string, "" if it is not there.
+
+    >>> parameter("?job=12", "job")
+    '12'
+    """
+    return dict(_pairs(search)).get(name, "")
+
+
+def with_parameters(search: str | None, values: Mapping[str, str]) -> str:
+    """A query string with some parameters set, or taken away where they are "".
+
+    >>> with_parameters("?lens=curvature&job=12", {"job": ""})
+    '?lens=curvature'
+    """
+    kept = [(k, v) for k, v in _pairs(search) if k not in values]
+    return _query(kept + [(k, v) for k, v in values.items() if v])
+
+
+def lens_or_first(name: str) -> LensInfo:
+    """The lens of a name, or the first one: a wrong link still shows something."""
+    return next((info for info in LENSES if info.name == name), LENSES[0])
+
+
+def _pairs(search: str | None) -> list[tuple[str, str]]:
+    return parse_qsl((search or "").lstrip("?"), keep_blank_values=True)
+
+
+def _query(pairs: Iterable[tuple[str, str]]) -> str:
+    text = urlencode(list(pairs), safe=",")
+    return f"?{text}" if text else ""

@@ -1,0 +1,448 @@
+"""The page without a browser: layout, callbacks, the address, and what a visitor may see."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dash
+import pytest
+from dash import html, no_update
+from flask.testing import FlaskClient
+from made_results import make_result, make_values, shipped_results
+from made_services import make_services, make_settings
+
+from insidessl_dash.core.lenses import LENSES
+from insidessl_dash.dashboard import ids, urls
+from insidessl_dash.dashboard.callbacks import analysis, dynamics
+from insidessl_dash.dashboard.callbacks.choice import Catalogue
+from insidessl_dash.dashboard.factory import Services, create_app
+from insidessl_dash.dashboard.pages.markup import markup
+from insidessl_dash.dashboard.urls import View
+
+SCREEN = {"scheme": "light", "compact": False}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """One dashboard on synthetic results for all tests that only read."""
+    settings = make_settings(tmp_path_factory.mktemp("installation"))
+    services = make_services(settings)
+    app = create_app(settings, services)
+    yield SimpleNamespace(settings=settings, services=services, app=app)
+    services.close()
+
+
+@pytest.fixture
+def app(shared: SimpleNamespace) -> dash.Dash:
+    return shared.app
+
+
+@pytest.fixture
+def client(app: dash.Dash) -> FlaskClient:
+    return app.server.test_client()
+
+
+@pytest.fixture
+def catalogue(shared: SimpleNamespace) -> Catalogue:
+    return catalogue_of(shared.services)
+
+
+def catalogue_of(services: Services, visible: bool = True) -> Catalogue:
+    return Catalogue(services.store, services.registry, lambda: ["demo"], lambda key: visible)
+
+
+def controls(**changes: Any) -> dict[str, Any]:
+    """Values of the controls as the layout starts them, with changes."""
+    view = View(corpus="demo")
+    start = {name: getattr(view, name) for name in vars(view)}
+    start = {k: list(v) if isinstance(v, tuple) else v for k, v in start.items()}
+    return {**start, "measure": "normalised", **changes}
+
+
+def shown(catalogue: Catalogue, search: str = "", **changes: Any) -> dict[str, Any]:
+    by_address = not changes
+    return dynamics.update(
+        catalogue, search, controls(**changes), SCREEN, from_address=by_address
+    )  # fmt: skip
+
+
+def drawn(figure: dict[str, Any]) -> set[str]:
+    return {trace["meta"]["model"] for trace in figure["data"] if "meta" in trace}
+
+
+def fire(client: FlaskClient, output: str, values: dict[str, Any], changed: str) -> Any:
+    """Call a callback as the browser does."""
+    entry = next(d for d in client.get("/_dash-dependencies").json if output in d["output"])
+    body = {
+        "output": entry["output"],
+        "outputs": [
+            dict(zip(("id", "property"), part.rsplit(".", 1), strict=True))
+            for part in entry["output"].strip(".").split("...")
+        ],
+        "changedPropIds": [changed],
+    }
+    for kind in ("inputs", "state"):
+        body[kind] = [
+            {**item, "value": values.get(f"{item['id']}.{item['property']}")}
+            for item in entry[kind]
+        ]
+    return client.post("/_dash-update-component", json=body)
+
+
+def browser_values(**changes: Any) -> dict[str, Any]:
+    places = dynamics._CONTROLS
+    start = controls(**changes)
+    return {
+        **{f"{id}.{prop}": start[name] for name, (id, prop) in places.items()},
+        f"{ids.URL}.search": "",
+        f"{ids.SCREEN}.data": SCREEN,
+        f"{ids.REFRESH}.data": 0,
+    }
+
+
+# -- the document -----------------------------------------------------------------------------
+
+
+def test_the_document_can_be_read_without_scripts(client: FlaskClient) -> None:
+    page = client.get("/")
+    text = page.get_data(as_text=True)
+    assert page.status_code == 200
+    assert "<html lang=" in text
+    assert "10.21437/Interspeech.2026-733" in text
+    assert "2607.06392" in text
+    assert "@inproceedings" in text
+    assert 'href="#main"' in text
+    assert "<noscript>" in text
+    assert text.count("<main") == text.count('<header class="site-header"') == 1
+
+
+def test_nothing_is_asked_of_another_host(client: FlaskClient) -> None:
+    text = client.get("/").get_data(as_text=True)
+    for part in text.replace("'", '"').split('"'):
+        if part.startswith(("http://", "https://", "//")):
+            before = text.split(part)[0]
+            assert before.endswith('href="'), part
+            assert before.rsplit("<", 1)[1].startswith("a "), f"only links may leave: {part}"
+
+
+def test_the_layout_holds_every_component_that_callbacks_name(app: dash.Dash) -> None:
+    layout = json.dumps(app.layout(), default=lambda c: c.to_plotly_json())
+    for name, value in vars(ids).items():
+        if name.isupper() and value not in (ids.ERROR, ids.ANNOUNCE, ids.SCHEME, ids.FORGET):
+            assert f'"id": "{value}"' in layout, name
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/some/<script>alert(1)</script>"])
+def test_a_wrong_address_is_a_404_that_says_so(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    text = answer.get_data(as_text=True)
+    assert answer.status_code == 404
+    assert "There is no layer here" in text
+    assert "<script>alert" not in text
+
+
+def test_the_first_load_is_small(client: FlaskClient) -> None:
+    """Everything the document names, as a browser that takes gzip receives it."""
+    text = client.get("/").get_data(as_text=True)
+    places = [p for p in text.split('"') if p.startswith(("/assets/", "/_dash-component-suites/"))]
+    assert any("plotly-cartesian" in place for place in places)
+    assert not any("plotly.min.js" in place for place in places)
+    total = sum(
+        len(client.get(place, headers={"Accept-Encoding": "gzip"}).data) for place in set(places)
+    )
+    assert total < 2.2e6
+
+
+# -- the address --------------------------------------------------------------------------------
+
+
+def test_every_view_survives_the_address() -> None:
+    for info, depth, band, sizes, hide in product(
+        LENSES, urls.DEPTHS, urls.BANDS, [(), ("nano",), urls.SIZES], [(), ("a", "b")]
+    ):
+        for measure in info.measures:
+            view = View(
+                lens=info.name, measure=measure.name, depth=depth, band=band, sizes=sizes,
+                hide=hide, corpus="my corpus & more", perturbation="gain",
+            ).tidy()  # fmt: skip
+            assert urls.parse(urls.with_view("", view)) == view
+
+
+def test_a_wrong_address_still_shows_something(catalogue: Catalogue) -> None:
+    for search in (
+        "?lens=nonsense&depth=7&band=&measure=x",
+        "?%%%",
+        "?sizes=huge",
+        "?lens=" + "x" * 9999,
+    ):
+        update = shown(catalogue, search)
+        assert drawn(update["figure"])
+
+
+def test_what_other_sections_put_in_the_address_is_kept(catalogue: Catalogue) -> None:
+    update = dynamics.update(
+        catalogue, "?job=12&at=3", controls(lens="curvature"), SCREEN, from_address=False
+    )
+    assert urls.parameter(update["search"], "job") == "12"
+    assert urls.parameter(update["search"], "at") == "3"
+    assert urls.parse(update["search"]).lens == "curvature"
+
+
+def test_an_address_sets_the_controls(catalogue: Catalogue) -> None:
+    update = shown(catalogue, "?lens=curvature&measure=folded&sizes=nano&depth=percent&band=std")
+    assert (update["lens"], update["measure"]) == ("curvature", "folded")
+    assert update["sizes"] == ["nano"]
+    assert (update["depth"], update["band"]) == ("percent", "std")
+    assert update["corpus"] is no_update
+    assert update["search"] is no_update
+
+
+# -- layer-wise dynamics ------------------------------------------------------------------------
+
+
+def test_sizes_choose_models_and_the_baseline_stays(catalogue: Catalogue) -> None:
+    assert drawn(shown(catalogue)["figure"]) == {
+        "hubert-nano", "hubert-nano-init", "whisper-base", "melspec",
+    }  # fmt: skip
+    assert drawn(shown(catalogue, sizes=["base"])["figure"]) == {"whisper-base", "melspec"}
+    assert drawn(shown(catalogue, sizes=[])["figure"]) == {"melspec"}
+
+
+def test_a_hidden_curve_is_not_drawn_but_can_be_shown_again(catalogue: Catalogue) -> None:
+    update = shown(catalogue, hide=["whisper-base"])
+    assert "whisper-base" not in drawn(update["figure"])
+    legend = update["paint"][ids.LEGEND]
+    assert 'aria-pressed="false" class="curve" data-model="whisper-base"' in legend
+    assert urls.parse(update["search"]).hide == ("whisper-base",)
+
+
+def test_another_lens_has_its_own_measures(catalogue: Catalogue) -> None:
+    update = shown(catalogue, lens="invariance", measure="normalised")
+    assert [m["value"] for m in update["measures"]] == [m.name for m in LENSES[2].measures]
+    assert update["measure"] == "infonce"
+    assert update["perturbation_hidden"] is False
+    assert shown(catalogue)["perturbation_hidden"] is True
+
+
+def test_what_was_not_computed_says_so_with_command_and_button(catalogue: Catalogue) -> None:
+    text = shown(catalogue, sizes=["large"])["paint"][ids.MISSING]
+    assert "insidessl-dash precompute --size large --corpus demo --lens entropy" in text
+    assert 'data-compute="wavlm-large"' in text
+    assert "hubert-nano" not in text
+
+
+def test_another_perturbation_is_another_result(catalogue: Catalogue) -> None:
+    update = shown(catalogue, lens="invariance", perturbation="gain")
+    assert not drawn(update["figure"])
+    assert update["panel"] == "panel is-empty"
+    text = update["paint"][ids.MISSING]
+    assert "Nothing computed for this choice yet" in text
+    assert "--perturbation gain" in text
+    assert 'data-perturbation="gain"' in text
+
+
+def test_a_corpus_that_is_not_here_says_so(catalogue: Catalogue) -> None:
+    update = shown(catalogue, "?corpus=somebody-elses")
+    assert update["corpus"] == "somebody-elses"
+    assert "somebody-elses" in {option["value"] for option in update["corpora"]}
+    assert not drawn(update["figure"])
+    assert "--corpus somebody-elses" in update["paint"][ids.MISSING]
+
+
+def test_provenance_names_weights_versions_and_command(catalogue: Catalogue) -> None:
+    text = shown(catalogue)["paint"][ids.PROVENANCE]
+    result = next(r for r in shipped_results() if r.model.name == "hubert-nano")
+    assert result.model.weights_sha256 in text
+    assert "made up in tests/made_results.py" in text
+    assert "test fixture" in text
+    assert urls.result_export(result.key, "csv") in text
+
+
+def test_exports_lead_to_every_curve_drawn(catalogue: Catalogue, client: FlaskClient) -> None:
+    text = shown(catalogue, hide=["whisper-base"])["paint"][ids.EXPORT]
+    for kind in ("csv", "json"):
+        places = (
+            text.split(f'data-export="{kind}"')[1].split('data-urls="')[1].split('"')[0].split()
+        )
+        assert len(places) == 3
+        for place in places:
+            assert client.get(place).status_code == 200
+
+
+def test_a_result_with_other_options_is_not_mixed_in(tmp_path: Path) -> None:
+    plain = make_result("hubert-nano")
+    other = make_result("hubert-nano", config={"alpha": 2.0}, key="o" * 64)
+    services = make_services(make_settings(tmp_path, [plain]))
+    services.store.put(other, make_values(other))
+    found = catalogue_of(services).results(LENSES[0], "demo", {})
+    assert [result.key for result in found] == [plain.key]
+    services.close()
+
+
+def test_the_newest_result_of_a_model_is_shown(tmp_path: Path) -> None:
+    old = make_result("hubert-nano")
+    later = old.provenance.model_copy(update={"created": "2027-01-01T00:00:00Z"})
+    new = old.model_copy(update={"key": "n" * 64, "provenance": later})
+    services = make_services(make_settings(tmp_path, [old]))
+    services.store.put(new, make_values(new))
+    found = catalogue_of(services).results(LENSES[0], "demo", {})
+    assert [result.key for result in found] == [new.key]
+    services.close()
+
+
+def test_an_empty_installation_has_a_page(tmp_path: Path) -> None:
+    services = make_services(make_settings(tmp_path, []))
+    update = shown(catalogue_of(services))
+    assert not drawn(update["figure"])
+    assert "Nothing computed for this choice yet" in update["paint"][ids.MISSING]
+    services.close()
+
+
+def test_switching_answers_within_100_ms(client: FlaskClient) -> None:
+    times = []
+    for index in range(200):
+        lens = LENSES[index % 3]
+        values = browser_values(
+            lens=lens.name, measure=lens.measures[0].name, sizes=[urls.SIZES[index % 2]]
+        )
+        started = time.perf_counter()
+        answer = fire(client, f"{ids.GRAPH}.figure", values, f"{ids.LENS}.value")
+        times.append(time.perf_counter() - started)
+        assert answer.status_code == 200
+    assert sorted(times)[190] <= 0.1
+
+
+def test_an_address_that_changes_nothing_draws_nothing(client: FlaskClient) -> None:
+    values = {**browser_values(), f"{ids.URL}.search": "?job=12"}
+    assert fire(client, f"{ids.GRAPH}.figure", values, f"{ids.URL}.search").status_code == 204
+
+
+# -- analyze -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Iterator[tuple[Services, analysis.Analysis]]:
+    """Services that hold a private analysis of one recording with two models."""
+    services = make_services(make_settings(tmp_path))
+    results = [
+        make_result(model, lens.name, corpus="upload", n=1)
+        for model in ("hubert-nano", "whisper-base")
+        for lens in LENSES
+    ]
+    for result in results:
+        services.store.put(result, make_values(result), private=True)
+    yield (
+        services,
+        {
+            "job": "0123",
+            "results": [result.key for result in results],
+            "names": {"upload-000": '<img src=x onerror="alert(1)">.wav'},
+            "skipped": {"broken.wav": "broken.wav: cannot be decoded."},
+        },
+    )
+    services.close()
+
+
+def own(
+    made: tuple[Services, analysis.Analysis], search: str = "", visible: bool = True, **changes: Any
+) -> dict[str, Any]:
+    services, done = made
+    start = {"lens": "entropy", "measure": None, "corpus": None, "layer": None, **changes}
+    return analysis.update(
+        catalogue_of(services, visible), done, start, screen=SCREEN, search=search,
+        fresh=not changes,
+    )  # fmt: skip
+
+
+def test_an_analysis_is_drawn_over_the_references(mine: Any) -> None:
+    update = own(mine)
+    roles = [
+        (trace["meta"]["role"], trace["meta"]["model"])
+        for trace in update["figure"]["data"]
+        if "meta" in trace
+    ]
+    assert ("own", "hubert-nano") in roles
+    assert ("own", "whisper-base") in roles
+    assert {model for role, model in roles if role == "reference"} == {
+        "hubert-nano", "hubert-nano-init", "whisper-base", "melspec",
+    }  # fmt: skip
+    assert update["view_hidden"] is False
+    assert update["empty_hidden"] is True
+    assert urls.parameter(update["search"], "job") == "0123"
+
+
+def test_names_of_files_are_text_never_markup(mine: Any) -> None:
+    table = own(mine)["paint"][ids.OWN_TABLE]
+    assert "<img" not in table
+    assert "&lt;img src=x" in table
+    assert "broken.wav: cannot be decoded." in table
+
+
+def test_where_the_first_measure_is_not_defined_another_is_shown_and_why(mine: Any) -> None:
+    update = own(mine, "?own=invariance")
+    assert update["lens"] == "invariance"
+    assert update["measure"] == "cosine"
+    caption = update["paint"][ids.OWN_CAPTION]
+    assert "InfoNCE loss is not defined here." in caption
+    assert "One utterance has no other" in caption
+
+
+def test_the_address_reproduces_the_analysis(mine: Any) -> None:
+    first = own(mine, lens="curvature", measure="folded", layer="3")
+    again = own(mine, first["search"])
+    assert (again["lens"], again["measure"], again["layer"]) == ("curvature", "folded", "3")
+    assert again["paint"] == first["paint"]
+
+
+def test_somebody_elses_analysis_shows_nothing(mine: Any) -> None:
+    update = own(mine, visible=False)
+    assert update["view_hidden"] is True
+    assert update["figure"] is no_update
+
+
+def test_a_private_result_needs_its_owner(shared: SimpleNamespace, client: FlaskClient) -> None:
+    secret = make_result("hubert-nano", corpus="upload", n=1, key="s" * 64)
+    shared.services.store.put(secret, make_values(secret), private=True)
+    values = {
+        f"{ids.ANALYSIS}.data": {"job": "1", "results": [secret.key], "names": {}, "skipped": {}},
+        f"{ids.OWN_LENS}.value": "entropy",
+        f"{ids.SCREEN}.data": SCREEN,
+        f"{ids.DEPTH}.value": "index",
+        f"{ids.BAND}.value": "ci95",
+    }
+    answer = fire(client, f"{ids.OWN_GRAPH}.figure", values, f"{ids.ANALYSIS}.data").json
+    assert answer["response"][ids.OWN_VIEW] == {"hidden": True}
+    assert ids.OWN_GRAPH not in answer["response"]
+
+
+def test_deleting_ones_data_empties_the_view(mine: Any) -> None:
+    update = analysis.update(
+        catalogue_of(mine[0]), None, {}, screen=SCREEN, search="?lens=curvature&job=0123&at=3"
+    )
+    assert (update["view_hidden"], update["empty_hidden"]) == (True, False)
+    assert update["search"] == "?lens=curvature"
+
+
+# -- HTML as text --------------------------------------------------------------------------------
+
+
+def test_markup_escapes_and_refuses() -> None:
+    content = html.Div(
+        ["<&>", None, 3, [html.Img(src='a"b', alt="")]],
+        className="c",
+        hidden=False,
+        **{"data-x": "<y>"},
+    )
+    assert markup(content) == (
+        '<div class="c" data-x="&lt;y&gt;">&lt;&amp;&gt;3<img alt="" src="a&quot;b"></div>'
+    )
+    with pytest.raises(TypeError):
+        markup(dash.dcc.Store(id="x"))
+    with pytest.raises(TypeError):
+        markup(object())
