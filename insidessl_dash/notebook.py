@@ -146,7 +146,7 @@ def analyze(
             progress=partial(_report, progress, card.title, place, len(cards)),
             check=lambda: None,
             limits=False,
-            command=_command(corpus, card, requests),
+            command=f"insidessl-dash analyze {shlex.quote(corpus.name)}",
         )
         found += outcome.results
         warning = warning or outcome.warning
@@ -205,8 +205,3 @@ def _report(
 ) -> None:
     """Progress of one of several models as progress of all."""
     progress(f"{title}: {step}", place * total + completed, models * total)
-
-
-def _command(corpus: Corpus, card: ModelCard, requests: Sequence[Any]) -> str:
-    lenses = " ".join(f"--lens {name}" for name in dict.fromkeys(r.name for r in requests))
-    return f"insidessl-dash analyze {shlex.quote(corpus.name)} --model {card.name} {lenses}"

@@ -263,7 +263,7 @@ class JobService:
                 card, corpus, spec.lenses, self.store, self.executor,
                 seed=spec.seed, progress=tell, check=check,
                 private=spec.corpus is None, limits=spec.corpus is None,
-                command=_command(card, spec),
+                command=f"insidessl-dash analyze {spec.corpus or 'FILE...'}",
             )  # fmt: skip
         except BaseException as error:
             flight.error = error
@@ -328,9 +328,3 @@ def _in_their_words(message: str, job: Job, corpus: Corpus) -> str:
         if name := job.names.get(utterance.id):
             message = message.replace(utterance.path.name, name).replace(utterance.id, name)
     return message
-
-
-def _command(card: ModelCard, spec: JobSpec) -> str:
-    lenses = " ".join(f"--lens {name}" for name in dict.fromkeys(x.name for x in spec.lenses))
-    source = spec.corpus or "FILE..."
-    return f"insidessl-dash analyze {source} --model {card.name} {lenses}"

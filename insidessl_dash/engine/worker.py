@@ -190,6 +190,7 @@ def finish(
 
     Args:
         corpus: ``name`` and ``licence``.
+        command: How to name the audio to the command line; the rest is added for each lens.
         audio: Utterance id -> digest, of all files asked for.
     """
     rows = [row for outcome in outcomes for row in outcome.utterances]
@@ -246,7 +247,7 @@ def finish(
                 versions=versions(),
                 device=info.device,
                 seed=seed,
-                command=command,
+                command=f"{command} --model {card['name']} {_options(lens_info, seed)}",
                 wall_s=round(wall_s, 3),
                 analysis_version=lens_info.version,
             ),
@@ -254,6 +255,14 @@ def finish(
         by_measure = {m.name: values[:, i] for i, m in enumerate(lens.measures)}
         finished.append((result, Values(ids=ids, measures=by_measure)))
     return finished
+
+
+def _options(lens: LensPlan, seed: int) -> str:
+    """The options of `insidessl-dash analyze` that compute this lens."""
+    words = f"--lens {lens.name}"
+    if perturbation := lens.config.get("perturbation"):
+        words += f" --perturbation {perturbation}"
+    return words + (f" --seed {seed}" if seed else "")
 
 
 def _note(count: int, computed: int, usable: int) -> str:
