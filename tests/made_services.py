@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from flask.testing import FlaskClient
 from made_results import MODELS, make_result, make_values, shipped_results
 
 from insidessl_dash.core.errors import ModelError
@@ -14,6 +15,8 @@ from insidessl_dash.core.lenses import lens
 from insidessl_dash.core.registry import Registry
 from insidessl_dash.core.settings import Settings
 from insidessl_dash.corpora.known import known_corpus
+from insidessl_dash.dashboard.callbacks.choice import Catalogue
+from insidessl_dash.dashboard.callbacks.screen import Screen
 from insidessl_dash.dashboard.factory import Services
 from insidessl_dash.engine.plan import corpus_digest, key_of
 from insidessl_dash.engine.service import JobService
@@ -25,6 +28,7 @@ from insidessl_dash.results.store import Store, pack_values
 ROOT = Path(__file__).resolve().parents[1]
 SLOW_MODEL = "hubert-nano-init"
 BROKEN_MODEL = "wavlm-large"
+SCREEN: Screen = {"scheme": "light", "compact": False}
 
 
 class FixtureExecutor:
@@ -124,3 +128,27 @@ def make_services(settings: Settings) -> Services:
         store, FixtureExecutor(), registry, uploads, lambda name: known_corpus(name, settings)
     )
     return Services(store, registry, uploads, service)
+
+
+def catalogue_of(services: Services, visible: bool = True) -> Catalogue:
+    """What the callbacks of these services draw from."""
+    return Catalogue(services.store, services.registry, lambda: ["demo"], lambda key: visible)
+
+
+def fire(client: FlaskClient, output: str, values: dict[str, Any], changed: str) -> Any:
+    """Call a callback as the browser does."""
+    entry = next(d for d in client.get("/_dash-dependencies").json if output in d["output"])
+    body = {
+        "output": entry["output"],
+        "outputs": [
+            dict(zip(("id", "property"), part.rsplit(".", 1), strict=True))
+            for part in entry["output"].strip(".").split("...")
+        ],
+        "changedPropIds": [changed],
+    }
+    for kind in ("inputs", "state"):
+        body[kind] = [
+            {**item, "value": values.get(f"{item['id']}.{item['property']}")}
+            for item in entry[kind]
+        ]
+    return client.post("/_dash-update-component", json=body)

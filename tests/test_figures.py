@@ -103,6 +103,12 @@ def test_the_band_is_the_interval(band: str) -> None:
     np.testing.assert_allclose(list(zip(lower, upper, strict=True)), expected)
 
 
+def test_a_figure_without_a_curve_says_so() -> None:
+    for results in ([], [make_result(lens="invariance", n=1)]):
+        notes = lens_figure(results)["layout"]["annotations"]
+        assert any(note["text"] == "No curve for this choice" for note in notes)
+
+
 def test_no_band_where_none_is_asked_for_or_known() -> None:
     assert not [t for t in lens_figure([make_result()], band="none")["data"] if "fill" in t]
     alone = [t for t in lens_figure([make_result(n=1)])["data"] if "fill" in t]

@@ -60,6 +60,8 @@ def lens_figure(
     plot = height - margin["t"] - margin["b"]
     shapes, marks = notes.landmarks(drawn, measure, (low, high), theme.PALETTES[scheme])
     annotations = [notes.axis_title(drawn, measure, theme.PALETTES[scheme], compact), *marks]
+    if not any(each.last() is not None for each in points):
+        annotations.append(notes.nothing(theme.PALETTES[scheme]))
     if not compact:
         annotations += notes.end_labels(points, looks, end, plot, (low, high), scheme)
     pad = end * (0.03 if compact else 0.012)

@@ -156,6 +156,19 @@ def axis_title(
     }
 
 
+def nothing(palette: theme.Palette) -> dict[str, Any]:
+    """Said in a figure without a curve."""
+    return {
+        "text": "No curve for this choice",
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0.5,
+        "y": 0.5,
+        "showarrow": False,
+        "font": {"family": theme.SERIF, "size": 20, "color": palette.soft},
+    }
+
+
 def landmarks(
     lines: Sequence[Line],
     measure: str,
