@@ -94,6 +94,7 @@ def analyze(
     executor: Executor | None = None,
     store: Store | None = None,
     corpus_name: str | None = None,
+    listed: bool = True,
 ) -> Results:
     """Compute lenses of models on audio; what was computed before is looked up.
 
@@ -109,6 +110,8 @@ def analyze(
         executor: Where to compute; default as above.
         store: Where to look up and keep; default this installation's.
         corpus_name: What to call the audio in the results.
+        listed: Show the results on this installation's dashboard; only those of a known corpus
+            with seed 0 ever are.
 
     Raises:
         CorpusError, AudioError, ModelError, ConfigError: With what to do.
@@ -124,13 +127,17 @@ def analyze(
     from insidessl_dash.engine.spec import LensRequest
 
     corpus = open_audio(audio, corpus_name)
+    # The page lists results by corpus name: only what everybody means by a name belongs there.
+    public = listed and _known_name(audio) is not None and seed == 0
     names = [models] if isinstance(models, str | ModelCard) else list(models)
     cards = [n if isinstance(n, ModelCard) else registry().get(n) for n in names]
     asked = [lenses] if isinstance(lenses, str) else list(lenses)
-    requests = [
-        LensRequest(name=x) if isinstance(x, str) else LensRequest(name=x[0], config=x[1])
-        for x in asked
-    ]
+    requests: list[LensRequest] = []
+    for lens in asked:
+        name, config = (lens, {}) if isinstance(lens, str) else lens
+        request = LensRequest(name=name, config=config)
+        if request not in requests:
+            requests.append(request)
     store = store or Store(settings().home, settings().precomputed)
     executor = executor or default_executor()
     found: list[Result] = []
@@ -146,7 +153,8 @@ def analyze(
             progress=partial(_report, progress, card.title, place, len(cards)),
             check=lambda: None,
             limits=False,
-            command=f"insidessl-dash analyze {shlex.quote(corpus.name)}",
+            private=not public,
+            command=_in_words(audio),
         )
         found += outcome.results
         warning = warning or outcome.warning
@@ -180,18 +188,45 @@ def default_executor() -> Executor:
 
 
 def open_audio(audio: Any, name: str | None = None) -> Corpus:
-    """Files, folders, manifests, or the name of a known corpus, as one corpus."""
-    from insidessl_dash.corpora.known import known_corpora, known_corpus
+    """Files, folders, manifests, or the name of a corpus, as one corpus.
+
+    Raises:
+        NotFoundError: A corpus that can be had but is not here; the message says how to get it.
+        CorpusError: No such file or folder.
+    """
     from insidessl_dash.corpora.manifest import Corpus, open_corpus
 
     if isinstance(audio, Corpus):
         return audio
-    single = audio[0] if isinstance(audio, list | tuple) and len(audio) == 1 else audio
-    if isinstance(single, str) and not Path(single).exists():
-        known = {card.name for card in known_corpora(settings())}
-        if single in known:
-            return known_corpus(single, settings())
+    known = _known_name(audio)
+    if known is not None:
+        from insidessl_dash.corpora.known import known_corpus
+
+        return known_corpus(known, settings())
     return open_corpus(audio, name)
+
+
+def _known_name(audio: Any) -> str | None:
+    """The name of a corpus, if that is what was given; a path needs a separator or a suffix."""
+    from insidessl_dash.corpora.downloads import DOWNLOADS
+    from insidessl_dash.corpora.known import known_corpora
+
+    single = audio[0] if isinstance(audio, list | tuple) and len(audio) == 1 else audio
+    if not isinstance(single, str):
+        return None
+    if single in DOWNLOADS or single in {card.name for card in known_corpora(settings())}:
+        return single
+    return None
+
+
+def _in_words(audio: Any) -> str:
+    """How to name the audio on the command line."""
+    from insidessl_dash.corpora.manifest import Corpus
+
+    if isinstance(audio, Corpus):
+        return "FILE..."
+    parts = [audio] if isinstance(audio, str | Path) else audio
+    return shlex.join(str(part) for part in parts)
 
 
 def _report(

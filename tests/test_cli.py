@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -14,6 +15,9 @@ import pytest
 import soundfile
 
 from insidessl_dash.cli import main
+from insidessl_dash.cli.output import check_target
+from insidessl_dash.cli.serving import _in_url
+from insidessl_dash.core.errors import ConfigError
 
 
 def cli(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -101,7 +105,17 @@ def test_a_bad_file_is_a_warning_beside_the_good(folder: Path, tmp_path: Path) -
         (("pretrain", "gpt", "--data", "{folder}", "--out", "{folder}/run"), "hubert-nano"),
         (("pretrain", "hubert-nano", "--data", "{folder}", "--out", "{folder}/run"), "60 s"),
         (("precompute", "--source", "whisper-base=/nowhere"), "NAME=FOLDER"),
+        (("analyze", "{folder}", "--model", "melspec", "--source", "mlspec={folder}"), "mlspec"),
+        (("analyze", "librispeech-test-clean"), "insidessl-dash data get librispeech-test-clean"),
+        (("precompute", "--corpus", "nothing"), "nothing"),
+        (("dynamics", "--checkpoints", "{folder}", "--out", "{folder}/d"), "update-NNNNNN"),
         (("jobs", "cancel", "0000"), "0000"),
+        (("analyze", "", "--model", "melspec"), "empty path"),
+        (("models", "add", "mine", ""), "source is empty"),
+        (("models", "show", "melspec", "--json", ""), "--json"),
+        (("models", "show", "melspec", "--json", "{folder}"), "folder"),
+        (("data", "add", "mine", ""), "path is empty"),
+        (("data", "remove", "nobody"), "nobody"),
         (("serve", "--host", "no.such.host.invalid", "--port", "0"), "no.such.host"),
     ],
 )  # fmt: skip
@@ -117,6 +131,108 @@ def test_what_is_wrong_is_said_in_one_line(
     errors = [line for line in lines if line.startswith("insidessl-dash: error:")]
     assert len(errors) == 1
     assert says in errors[0]
+
+
+def in_process(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run a command here; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["insidessl-dash", *words])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return stop.value.code or 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PORT", "abc", "from 0 to 65535"),
+        ("PORT", "70000", "from 0 to 65535"),
+        ("UPLOAD_HOURS", "0", "above 0"),
+        ("UPLOAD_FILES", "1.5", "whole number from 1"),
+        ("UPLOAD_MB", "-1", "megabytes from 1"),
+    ],
+)
+def test_a_bad_setting_is_named(name: str, value: str, says: str, monkeypatch, capsys) -> None:
+    monkeypatch.setenv(f"INSIDESSL_{name}", value)
+    assert in_process(monkeypatch, "models", "show", "melspec") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"INSIDESSL_{name} is {value!r}" in line
+    assert says in line
+
+
+def test_an_empty_setting_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    from insidessl_dash.core.settings import settings
+
+    monkeypatch.setenv("INSIDESSL_PORT", "")
+    monkeypatch.setenv("INSIDESSL_HOME", "")
+    settings.cache_clear()
+    assert settings().port == 8050
+    assert settings().home.is_absolute()
+
+
+def test_what_looks_like_markup_is_text() -> None:
+    from insidessl_dash.cli import output
+
+    for place in (output.out, output.errors):
+        with place.capture() as caught:
+            place.print("[/b].wav [red]x[/red] :smile:")
+        assert caught.get() == "[/b].wav [red]x[/red] :smile:\n"
+
+
+def test_a_step_that_looks_like_markup_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from insidessl_dash.cli import output
+
+    terminal = Console(file=io.StringIO(), force_terminal=True, markup=False, width=100)
+    monkeypatch.setattr(output, "errors", terminal)
+    with output.progress_bar() as report:
+        report("[/b].wav", 1, 2)
+    assert "[/b].wav" in terminal.file.getvalue()
+
+
+def test_where_json_cannot_go_is_known_before(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for target in ("", " ", str(tmp_path), str(tmp_path / "file" / "x.json")):
+        with pytest.raises(ConfigError, match="--json"):
+            check_target(target)
+    for target in ("-", str(tmp_path / "file"), str(tmp_path / "new" / "folder" / "x.json")):
+        check_target(target)
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_address_of_version_6_stands_in_brackets() -> None:
+    assert (_in_url("::1"), _in_url("127.0.0.1")) == ("[::1]", "127.0.0.1")
+
+
+def test_a_corpus_is_added_and_removed(folder: Path, monkeypatch, capsys) -> None:
+    assert in_process(monkeypatch, "data", "add", "mine", str(folder)) == 0
+    assert in_process(monkeypatch, "data", "remove", "mine") == 0
+    assert "mine: removed" in capsys.readouterr().out
+    assert folder.is_dir()
+    assert in_process(monkeypatch, "data", "remove", "mine") == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "says", "asked"),
+    [("running", "asked to stop", True), ("done", "it has ended already (done)", False)],
+)
+def test_only_a_job_under_way_is_asked_to_stop(
+    home: Path, state: str, says: str, asked: bool, monkeypatch, capsys
+) -> None:
+    from insidessl_dash.engine.records import JobRecords
+    from insidessl_dash.engine.spec import Job, JobSpec
+
+    spec = JobSpec(models=["melspec"], lenses=[{"name": "entropy"}], corpus="demo")
+    job = Job(id="a" * 16, spec=spec, state=state)
+    records = JobRecords(home)
+    records.save("0" * 32, job)
+    assert in_process(monkeypatch, "jobs", "cancel", job.id) == 0
+    assert says in capsys.readouterr().out
+    assert records.cancel_asked(job.id) is asked
+    if asked:
+        records.ask_to_cancel(job.id)
+        records.save("0" * 32, job.model_copy(update={"state": "done"}))
+        assert not records.cancel_asked(job.id)
 
 
 def test_silence_names_the_file(tmp_path: Path) -> None:

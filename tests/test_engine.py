@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import diskcache
@@ -115,6 +117,73 @@ def test_a_result_is_looked_up_the_second_time(folder: Path, tmp_path: Path, mon
     assert again.results == first.results
 
 
+def test_two_group_sizes_in_one_call_are_two_comparisons(folder: Path, tmp_path: Path) -> None:
+    corpus = open_corpus(folder)
+    pair = [LensRequest(name="invariance", config={"batch_size": size}) for size in (2, 6)]
+    both = run(corpus, new_store(tmp_path / "a"), lenses=pair)
+    alone = [run(corpus, new_store(tmp_path / f"b{i}"), lenses=[x]) for i, x in enumerate(pair)]
+    for together, single in zip(both.results, alone, strict=True):
+        assert together.key == single.results[0].key
+        assert together.measures == single.results[0].measures
+    assert both.results[0].curve().mean != both.results[1].curve().mean
+
+
+def test_the_same_weights_and_audio_under_other_names(folder: Path, tmp_path: Path) -> None:
+    store, corpus = new_store(tmp_path / "a"), open_corpus(folder)
+    first = run(corpus, store).results[0]
+    named = replace(corpus, name="my-corpus")
+    assert run(named, store).results[0].corpus.name == "my-corpus"
+    assert [r.key for r in store.find(corpus="my-corpus", lens="entropy")] != [first.key]
+    assert len(store.find(corpus="my-corpus", lens="entropy")) == 1
+    again = run(named, store).results[0]
+    assert again == store.get(again.key)
+
+
+def test_what_was_private_is_listed_once_it_is_asked_in_public(
+    folder: Path, tmp_path: Path
+) -> None:
+    store, corpus = new_store(tmp_path / "a"), open_corpus(folder)
+
+    def ask(private: bool) -> Result:
+        return analyse(
+            MEL, corpus, LENSES[:1], store, InlineExecutor(), seed=0, progress=silent,
+            check=lambda: None, limits=False, private=private,
+        ).results[0]  # fmt: skip
+
+    assert store.is_private(ask(True).key)
+    assert store.results() == []
+    assert [r.key for r in (ask(False), *store.results())] == [ask(True).key] * 2
+
+
+def test_only_a_known_corpus_is_listed(folder: Path) -> None:
+    ask = partial(analyze, models="melspec", lenses=[("entropy", {"alpha": 2.0})])
+    ask(folder)
+    ask("demo", seed=3)
+    ask("demo", listed=False)
+    store = Store(settings().home, settings().home / "none")
+    assert store.results() == []
+    ask("demo")
+    assert [r.corpus.name for r in store.results()] == ["demo"]
+
+
+def test_replaced_weights_are_read_again(tmp_path: Path) -> None:
+    from transformers import HubertConfig, HubertModel
+
+    config = HubertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        conv_dim=(4,) * 7, num_conv_pos_embeddings=16,
+    )  # fmt: skip
+    card = ModelCard(
+        name="mine", title="Mine", family="hubert", size="nano", kind="transformers",
+        source=str(tmp_path),
+    ).model_dump(mode="json")  # fmt: skip
+    digests = []
+    for _ in range(2):
+        HubertModel(config).save_pretrained(tmp_path)
+        digests.append(worker.describe(card, LENSES[:1])[0].weights_sha256)
+    assert digests[0] != digests[1]
+
+
 def test_the_same_audio_under_another_name_keeps_its_own_name(folder: Path, tmp_path: Path) -> None:
     store = new_store(tmp_path / "a")
     run(open_corpus(folder), store)
@@ -125,6 +194,9 @@ def test_the_same_audio_under_another_name_keeps_its_own_name(folder: Path, tmp_
     again = run(open_corpus(other), store).results[0]
     assert [u.id for u in again.utterances] == [f"mine-u{i}" for i in range(6)]
     assert again.corpus.name == "other"
+    values = store.values(again.key)
+    assert values is not None
+    assert values.ids == [u.id for u in again.utterances]
 
 
 @pytest.mark.usefixtures("small_groups")
@@ -378,6 +450,21 @@ def test_jobs_are_found_again_after_a_restart(service: JobService, slow: SlowExe
     )  # fmt: skip
     assert third.get(job.id, "me").state == "done"
     third.close()
+
+
+def test_stopping_the_server_leaves_jobs_to_be_resumed(
+    service: JobService, slow: SlowExecutor
+) -> None:
+    job = service.submit(JobSpec(models=["melspec"], lenses=LENSES[:1], corpus="folder"), "me")
+    slow.reached.wait(30)
+    service.close()
+    wait_for(lambda: not service._flights, 5.0)
+    again = JobService(
+        Store(settings().home, settings().precomputed), InlineExecutor(), service.registry,
+        service.uploads, service.corpora,
+    )  # fmt: skip
+    assert ended(again, job).state == "done"
+    again.close()
 
 
 def test_cancelled_in_mid_shard(folder: Path, tmp_path: Path) -> None:

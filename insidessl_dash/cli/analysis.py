@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from insidessl_dash.cli.output import out, progress_bar, warn, write_json
+from insidessl_dash.cli.output import check_target, out, progress_bar, warn, write_json
 from insidessl_dash.core.errors import ConfigError, InsideSSLError
 from insidessl_dash.core.settings import settings
 from insidessl_dash.notebook import LENSES, Results
@@ -44,9 +44,11 @@ def analyze(
     source: Source = None,
 ) -> None:
     """Compute lenses over every layer of models, on your audio."""
+    if json is not None:
+        check_target(json)
     results = _analyse(audio, _cards(model or ["hubert-nano"], source), lens, perturbation, seed)
     documents = results.documents()
-    if json:
+    if json is not None:
         write_json(json, documents[0] if len(documents) == 1 else documents)
     if json != "-":
         _print_table(results)
@@ -79,9 +81,13 @@ def precompute(
         names += ["melspec", *(c.name for c in registry().cards() if c.size == size)]
         if len(names) == 1:
             raise ConfigError(f"No model of size {size!r}. Sizes: nano, base, large.")
+    from insidessl_dash.corpora.known import known_corpus
+
+    cards = _cards(names, source)
     failed = []
     for name in corpus or ["demo"]:
-        for card in _cards(list(dict.fromkeys(names)), source):
+        known_corpus(name, settings())
+        for card in cards:
             try:
                 results = _analyse([name], [card], lens, perturbation, seed)
             except InsideSSLError as error:
@@ -102,22 +108,24 @@ def verify(
     """Compute the shipped results on the demo corpus again, and compare."""
     import tempfile
 
+    from insidessl_dash.corpora.known import known_corpus
     from insidessl_dash.results.compare import largest_difference
     from insidessl_dash.results.store import Store
 
-    shipped = Store(settings().home, settings().precomputed).find(corpus="demo")
-    if not shipped:
-        raise InsideSSLError("This installation ships no results to verify.")
     rows: list[dict[str, Any]] = []
     given = dict(_pairs(source))
     with tempfile.TemporaryDirectory() as empty:
-        fresh = Store(Path(empty), Path(empty) / "none")
-        for name in dict.fromkeys(result.model.name for result in shipped):
-            mine = [result for result in shipped if result.model.name == name]
+        shipped = Store(Path(empty) / "unused", settings().precomputed).find(corpus="demo")
+        if not shipped:
+            raise InsideSSLError("This installation ships no results to verify.")
+        fresh = Store(Path(empty) / "fresh", Path(empty) / "none")
+        for name, seed in dict.fromkeys((r.model.name, r.provenance.seed) for r in shipped):
+            mine = [r for r in shipped if (r.model.name, r.provenance.seed) == (name, seed)]
+            local = [f"{name}={given[name]}"] if name in given else None
             try:
                 again = _analyse(
-                    ["demo"], _cards([name], [f"{name}={given[name]}"] if name in given else None),
-                    [(r.lens, r.config) for r in mine], None, mine[0].provenance.seed, store=fresh,
+                    known_corpus("demo", settings()), _cards([name], local),
+                    [(r.lens, r.config) for r in mine], None, seed, store=fresh,
                 )  # fmt: skip
             except InsideSSLError as error:
                 warn(f"{name}: not verified: {error}")
@@ -137,9 +145,12 @@ def verify(
                     }
                 )
     verified = [row for row in rows if row["verified"]]
-    largest = max((row["largest_relative_difference"] for row in verified), default=float("inf"))
-    if json:
-        write_json(json, {"largest_relative_difference": largest, "results": rows})
+    if not verified:
+        raise InsideSSLError("No shipped result could be computed again; the warnings say why.")
+    largest = max(row["largest_relative_difference"] for row in verified)
+    if json is not None:
+        finite = [{**row, **_finite(row)} for row in rows]
+        write_json(json, {"results": finite, **_finite({"largest_relative_difference": largest})})
     if json != "-":
         for row in verified:
             out.print(
@@ -165,30 +176,33 @@ def dynamics(
     """The lenses at every checkpoint of a pre-training run."""
     from insidessl_dash.core.cards import ModelCard
 
-    folders = sorted(checkpoints.glob("update-*"), key=lambda p: int(p.name.split("-")[1]))
+    found = [(re.fullmatch(r"update-(\d+)", path.name), path) for path in checkpoints.glob("*")]
+    folders = sorted((int(match.group(1)), path) for match, path in found if match)
     if not folders:
         raise ConfigError(f"{checkpoints}: no update-NNNNNN folder in it.")
-    for folder in folders:
-        update = int(folder.name.split("-")[1])
+    run = re.sub(r"[^a-z0-9._-]+", "-", checkpoints.resolve().parent.name.lower()).strip("-._")
+    for update, folder in folders:
         card = ModelCard(
-            name=f"{checkpoints.resolve().parent.name}.update-{update}",
+            name=f"{run or 'run'}.update-{update}"[-64:],
             title=f"update {update:,}",
             family=family,
             size="nano",
             kind="transformers",
             source=str(folder),
         )
-        _write_results(_analyse([corpus], [card], lens, None, seed), out_folder)
+        results = _analyse([corpus], [card], lens, None, seed, listed=False)
+        _write_results(results, out_folder)
         out.print(f"update {update}: done")
 
 
 def _analyse(
-    audio: list[str],
+    audio: Any,
     cards: list[ModelCard],
     lens: Any,
     perturbation: list[str] | None,
     seed: int,
     store: Any = None,
+    listed: bool = True,
 ) -> Results:
     from insidessl_dash.notebook import analyze as run
 
@@ -199,16 +213,26 @@ def _analyse(
         else:
             lenses.append(name)
     with progress_bar() as progress:
-        results = run(audio, cards, lenses, seed=seed, progress=progress, store=store)
+        results = run(
+            audio, cards, lenses, seed=seed, progress=progress, store=store, listed=listed
+        )
     if results.warning:
         warn(f"{results.warning} These results are not kept for the dashboard.")
     return results
+
+
+def _finite(row: dict[str, Any]) -> dict[str, float | None]:
+    """The difference of a row, with None for "other layers", which JSON cannot say as a number."""
+    difference = row.get("largest_relative_difference")
+    return {"largest_relative_difference": None if difference == float("inf") else difference}
 
 
 def _cards(names: list[str], sources: list[str] | None) -> list[ModelCard]:
     from insidessl_dash.core.registry import registry
 
     local = dict(_pairs(sources))
+    if others := set(local) - set(names):
+        raise ConfigError(f"--source names {', '.join(sorted(others))}, which --model does not.")
     return [
         registry().get(name).model_copy(update={"local": local.get(name)})
         for name in dict.fromkeys(names)
@@ -219,7 +243,7 @@ def _pairs(sources: list[str] | None) -> list[tuple[str, str]]:
     pairs = []
     for pair in sources or []:
         name, equals, folder = pair.partition("=")
-        if not equals or not Path(folder).is_dir():
+        if not equals or not folder or not Path(folder).is_dir():
             raise ConfigError(f"--source {pair}: give NAME=FOLDER with a folder that exists.")
         pairs.append((name, folder))
     return pairs

@@ -167,8 +167,8 @@ LENSES: tuple[LensInfo, ...] = (
                 "InfoNCE loss / ln N",
                 "InfoNCE / ln N",
                 "",
-                "The loss as a share of ln N, so that groups of different size compare; 1 is "
-                "about chance.",
+                "The loss as a share of ln N, so that groups of different size compare; chance is "
+                "ln(2N - 1) / ln N, a little over 1.",
             ),
             MeasureInfo(
                 "cosine",
@@ -183,7 +183,8 @@ LENSES: tuple[LensInfo, ...] = (
                 "Centred cosine to the perturbed view",
                 "Centred cosine",
                 "",
-                "The cosine after the corpus mean is taken away: higher is more invariant.",
+                "The cosine after the comparison group's mean is taken away: higher is more "
+                "invariant.",
                 diverging=True,
             ),
         ),

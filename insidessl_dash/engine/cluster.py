@@ -8,19 +8,25 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 import dask
 from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, wait
+from distributed.client import FutureCancelledError
 
-from insidessl_dash.core.errors import Cancelled, InsideSSLError
+from insidessl_dash.core.errors import InsideSSLError
+from insidessl_dash.core.settings import settings
+from insidessl_dash.core.types import stable_hash
 from insidessl_dash.engine import tasks as remote
+from insidessl_dash.engine.plan import fingerprint
 from insidessl_dash.engine.run import Advance
 from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, ShardOutcome, ShardTask
 from insidessl_dash.results.schema import Result, Values
 
 _POLL_S = 0.2
+_WORKER_S = 60
 
 
 class ClusterError(InsideSSLError):
@@ -103,7 +109,7 @@ class DaskExecutor:
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._cluster: SpecCluster | None = None
-        self._running: dict[str, list[Future]] = {}
+        self._described: dict[str, tuple[Any, tuple[EncoderInfo, list[LensPlan]]]] = {}
 
     def client(self) -> Client:
         """The client, connected.
@@ -119,7 +125,7 @@ class DaskExecutor:
                     self._client = Client(
                         self._cluster or self._address, timeout=20, set_as_default=False
                     )
-                except (OSError, TimeoutError, FutureTimeout) as error:
+                except (OSError, ValueError, TimeoutError, FutureTimeout) as error:
                     raise ClusterError(
                         f"The scheduler at {self._address or 'this machine'} does not answer: "
                         f"{error}. Start it, or unset INSIDESSL_SCHEDULER to compute here."
@@ -144,8 +150,17 @@ class DaskExecutor:
     def describe(
         self, card: dict[str, Any], requests: list[LensRequest]
     ) -> tuple[EncoderInfo, list[LensPlan]]:
-        """See `worker.describe`."""
-        return self._call(remote.describe, card, requests)
+        """See `worker.describe`; asked once for a model whose files have not changed.
+
+        So what was computed before is found while the worker is busy with something else.
+        """
+        identity = stable_hash([card, [request.model_dump() for request in requests]])
+        files = fingerprint(card, settings().precomputed)
+        if (known := self._described.get(identity)) and known[0] == files:
+            return known[1]
+        described = self._call(remote.describe, card, requests)
+        self._described[identity] = (files, described)
+        return described
 
     def shards(
         self, tasks: list[ShardTask], advance: Advance, check: Callable[[], None]
@@ -157,9 +172,7 @@ class DaskExecutor:
         client.subscribe_topic(
             remote.topic(run), lambda event: advance(event[1]["shard"], event[1]["done"])
         )
-        futures = {
-            client.submit(remote.run_shard, task, pure=False, retries=1): task for task in tasks
-        }
+        futures = {client.submit(remote.run_shard, task, pure=False): task for task in tasks}
         pending = set(futures)
         try:
             while pending:
@@ -169,6 +182,8 @@ class DaskExecutor:
                         done = wait(pending, timeout=_POLL_S, return_when="FIRST_COMPLETED").done
                 except (TimeoutError, FutureTimeout):
                     continue
+                except (FutureCancelledError, CancelledError) as error:
+                    raise _lost(error) from error
                 for future in done:
                     pending.discard(future)
                     yield futures[future], self._result(future)
@@ -192,8 +207,16 @@ class DaskExecutor:
             self._client = self._cluster = None
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
-        future = self.client().submit(function, *args, pure=False, priority=10)
-        return self._result(future)
+        client = self.client()
+        if not self.ready:
+            try:
+                client.wait_for_workers(1, timeout=_WORKER_S)
+            except (TimeoutError, FutureTimeout) as error:
+                raise ClusterError(
+                    f"No worker is connected to {self._address or 'the local scheduler'}. "
+                    "Start one: insidessl-dash worker ADDRESS."
+                ) from error
+        return self._result(client.submit(function, *args, pure=False, priority=10))
 
     def _result(self, future: Future) -> Any:
         try:
@@ -203,9 +226,12 @@ class DaskExecutor:
                 "The worker died repeatedly on this work (out of memory?). "
                 "Try shorter files, or a smaller model."
             ) from error
-        except InsideSSLError:
-            raise
-        except Exception as error:
-            if type(error).__name__ in ("FutureCancelledError", "CancelledError"):
-                raise Cancelled("Cancelled.") from error
-            raise
+        except (FutureCancelledError, CancelledError) as error:
+            raise _lost(error) from error
+
+
+def _lost(error: BaseException) -> ClusterError:
+    return ClusterError(
+        f"The scheduler went away ({error or type(error).__name__}). What was finished is kept: "
+        "ask again once it is back."
+    )

@@ -6,6 +6,8 @@ Groups and shards follow from the audio and the seed alone, never from order or 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from insidessl_dash.core.types import Utterance, file_sha256, stable_hash, stable_seed
 from insidessl_dash.engine.spec import EncoderInfo, LensPlan, ShardTask
@@ -15,13 +17,34 @@ GROUP = 64
 """Utterances in a comparison group: InfoNCE depends on how many there are, so it is fixed."""
 
 
+def fingerprint(card: dict[str, Any], precomputed: Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of a local model's files: changes when its weights are replaced.
+
+    Args:
+        card: The model card, as JSON.
+        precomputed: Where shipped models are.
+
+    Returns:
+        Empty for a model that is not on this machine's disk.
+    """
+    source = card.get("local") or card.get("source") or ""
+    if card.get("base"):
+        source = f"shipped:{card['base']}"
+    shipped = source.removeprefix("shipped:")
+    folder = precomputed / "models" / shipped if shipped != source else Path(source).expanduser()
+    if not source or not folder.is_dir():
+        return ()
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    return tuple((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files)
+
+
 def digests(utterances: Sequence[Utterance]) -> dict[str, str]:
     """SHA-256 of each utterance's file; an unreadable one hashes as such."""
     found = {}
     for utterance in utterances:
         try:
             found[utterance.id] = file_sha256(utterance.path)
-        except OSError:
+        except (OSError, ValueError):
             found[utterance.id] = "unreadable"
     return found
 
@@ -55,9 +78,14 @@ def make_shards(
     *,
     limits: bool,
 ) -> list[ShardTask]:
-    """Shards of whole groups, about `GROUP` utterances each, in the order of the groups."""
-    sizes = [lens.config["batch_size"] for lens in lenses if "batch_size" in lens.config]
-    cut = groups(audio, max(sizes, default=GROUP), seed)
+    """Shards of whole groups, about `GROUP` utterances each, in the order of the groups.
+
+    The lenses that compare utterances must do so in groups of one size.
+    """
+    size = next(
+        (lens.config["batch_size"] for lens in lenses if "batch_size" in lens.config), GROUP
+    )
+    cut = groups(audio, size, seed)
     by_id = {utterance.id: utterance for utterance in utterances}
     shards: list[list[list[str]]] = [[]]
     for group in cut:

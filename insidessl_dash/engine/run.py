@@ -10,11 +10,13 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.errors import AudioError, StorageError
 from insidessl_dash.core.progress import ProgressHook
+from insidessl_dash.core.types import stable_hash
 from insidessl_dash.corpora.manifest import Corpus
 from insidessl_dash.engine.plan import digests, key_of, make_shards, shard_key
 from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, ShardOutcome, ShardTask
@@ -91,29 +93,82 @@ def analyse(
     missing = [lens for lens, key in zip(lenses, keys, strict=True) if key not in found]
     outcome = Outcome()
     total = len(corpus.utterances)
-    if missing:
+    for together in _planned_alike(missing):
         run = uuid.uuid4().hex
-        tasks = make_shards(run, raw_card, corpus.utterances, audio, missing, seed, limits=limits)
+        tasks = make_shards(run, raw_card, corpus.utterances, audio, together, seed, limits=limits)
         outcomes = _compute(tasks, info, audio, store, executor, progress, check, total, outcome)
         fresh = executor.finish(
-            raw_card, info, missing, outcomes,
+            raw_card, info, together, outcomes,
             {"name": corpus.name, "licence": corpus.licence}, audio, seed, command,
         )  # fmt: skip
         if fresh and fresh[0][0].corpus.utterances == 0:
             raise AudioError(_nothing_read(fresh[0][0]))
         for result, values in fresh:
             found[result.key] = result
-            try:
-                store.put(result, values, private=private)
-            except StorageError as error:
-                outcome.warning = str(error)
-                store.keep(result, values)
+            _put(store, result, values, private, outcome)
         if outcome.warning is None:
             for task in tasks:
                 store.live().delete(shard_key(task, info, audio))
     progress("done", total, total)
-    outcome.results = [_relabel(found[key], corpus, audio) for key in keys]
+    asked = partial(as_asked, store, card, corpus, audio, private=private, outcome=outcome)
+    outcome.results = [asked(found[key]) for key in keys]
     return outcome
+
+
+def _planned_alike(lenses: list[LensPlan]) -> list[list[LensPlan]]:
+    """Lenses that compare groups of one size together; those that compare nothing go first."""
+    by_size: dict[int, list[LensPlan]] = {}
+    free = [lens for lens in lenses if "batch_size" not in lens.config]
+    for lens in lenses:
+        if lens not in free:
+            by_size.setdefault(lens.config["batch_size"], []).append(lens)
+    groups = list(by_size.values()) or [[]]
+    groups[0] = free + groups[0]
+    return [group for group in groups if group]
+
+
+def _put(store: Store, result: Result, values: Values, private: bool, outcome: Outcome) -> None:
+    """Store a result; where that cannot be done, hold it in memory and say so."""
+    try:
+        store.put(result, values, private=private)
+    except StorageError as error:
+        outcome.warning = str(error)
+        store.keep(result, values)
+
+
+def as_asked(
+    store: Store,
+    card: ModelCard,
+    corpus: Corpus,
+    audio: dict[str, str],
+    result: Result,
+    *,
+    private: bool,
+    outcome: Outcome,
+) -> Result:
+    """The result under the names of this request.
+
+    The same weights and audio may have been computed under another model, corpus or file name;
+    then the result is kept a second time under the names asked for, with a key of its own.
+    """
+    ids = sorted(audio)
+    same = (
+        result.model.name == card.name
+        and result.corpus.name == corpus.name
+        and sorted(u.id for u in result.utterances) == ids
+    )
+    if not same:
+        key = stable_hash([result.key, card.name, corpus.name, ids])[:32]
+        known = store.get(key)
+        if known is None:
+            values = store.values(result.key)
+            known, values = relabel(result, values, key, card, corpus, audio)
+            _put(store, known, values, private, outcome)
+            return known
+        result = known
+    if not private and outcome.warning is None and store.is_private(result.key):
+        store.publish(result.key)
+    return result
 
 
 def _compute(
@@ -173,21 +228,36 @@ def _nothing_read(result: Result) -> str:
     return f"None of the {len(reasons)} files could be analysed. {shown}{more}"
 
 
-def _relabel(result: Result, corpus: Corpus, audio: dict[str, str]) -> Result:
-    """The result under this corpus's names, where the same audio had other names before."""
-    if {u.id for u in result.utterances} == set(audio) and result.corpus.name == corpus.name:
-        return result
+def relabel(
+    result: Result,
+    values: Values | None,
+    key: str,
+    card: ModelCard,
+    corpus: Corpus,
+    audio: dict[str, str],
+) -> tuple[Result, Values]:
+    """A result and its values under other names of the same model and audio."""
     names: dict[str, list[str]] = {}
     for id in sorted(audio):
         names.setdefault(audio[id], []).append(id)
+    renamed: dict[str, str] = {}
     utterances = []
     for info in result.utterances:
-        id = names[info.sha256 or ""].pop(0)
+        id = renamed[info.id] = names[info.sha256 or ""].pop(0)
         error = info.error and info.error.replace(info.id, id)
         utterances.append(info.model_copy(update={"id": id, "error": error}))
-    return result.model_copy(
-        update={
-            "utterances": sorted(utterances, key=lambda u: u.id),
-            "corpus": result.corpus.model_copy(update={"name": corpus.name}),
-        }
-    )
+    fields = ("name", "title", "family", "size", "supervised", "licence")
+    changes = {
+        "key": key,
+        "utterances": sorted(utterances, key=lambda u: u.id),
+        "corpus": result.corpus.model_copy(
+            update={"name": corpus.name, "licence": corpus.licence or result.corpus.licence}
+        ),
+        "model": result.model.model_copy(update={name: getattr(card, name) for name in fields}),
+    }
+    if values is None:
+        return result.model_copy(update=changes), Values(ids=[], measures={})
+    ids = [renamed[id] for id in values.ids]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    measures = {name: array[order] for name, array in values.measures.items()}
+    return result.model_copy(update=changes), Values(ids=sorted(ids), measures=measures)

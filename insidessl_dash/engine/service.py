@@ -72,6 +72,7 @@ class JobService:
         self._lock = threading.RLock()
         self._jobs: dict[str, tuple[str, Job]] = {}
         self._cancelled: set[str] = set()
+        self._closing = False
         self._flights: dict[str, _Flight] = {}
         self._pool = ThreadPoolExecutor(_AT_ONCE, "job")
         self._records = JobRecords(store.home)
@@ -143,6 +144,7 @@ class JobService:
 
     def close(self) -> None:
         """Stop taking work; jobs under way are found again at the next start."""
+        self._closing = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             self._cancelled.update(self._jobs)
@@ -186,7 +188,8 @@ class JobService:
                             job.skipped[name] = _in_their_words(utterance.error, job, corpus)
             self._end(owner, job, "done")
         except Cancelled:
-            self._end(owner, job, "cancelled")
+            if not self._closing:  # else the record stays as it is, and the next start resumes it
+                self._end(owner, job, "cancelled")
         except InsideSSLError as error:
             self._end(owner, job, "failed", _in_their_words(str(error), job, corpus))
         except Exception:
@@ -263,7 +266,7 @@ class JobService:
                 card, corpus, spec.lenses, self.store, self.executor,
                 seed=spec.seed, progress=tell, check=check,
                 private=spec.corpus is None, limits=spec.corpus is None,
-                command=f"insidessl-dash analyze {spec.corpus or 'FILE...'}",
+                command=spec.corpus or "FILE...",
             )  # fmt: skip
         except BaseException as error:
             flight.error = error
@@ -301,6 +304,7 @@ class JobService:
         ]
         for id in mine[:-_KEEP_JOBS]:
             del self._jobs[id]
+            self._records.delete(id)
         try:
             self._records.save(owner, job)
         except StorageError as error:

@@ -23,9 +23,10 @@ from insidessl_dash.analyses.summary import summarise
 from insidessl_dash.audio.limits import LIMITS, AudioLimits
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.errors import AudioError, Cancelled, ConfigError, InsideSSLError
+from insidessl_dash.core.settings import settings
 from insidessl_dash.core.types import SAMPLE_RATE, Utterance
 from insidessl_dash.encoders import Encoder, load_encoder
-from insidessl_dash.engine.plan import corpus_digest, key_of
+from insidessl_dash.engine.plan import corpus_digest, fingerprint, key_of
 from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, ShardOutcome, ShardTask
 from insidessl_dash.features.batches import layer_batches
 from insidessl_dash.results.provenance import now, versions
@@ -45,13 +46,14 @@ _cancelled: set[str] = set()
 
 
 @lru_cache(maxsize=3)
-def _encoder(card_json: str) -> Encoder:
+def _encoder(card_json: str, _files: tuple[tuple[str, int, int], ...]) -> Encoder:
     card = ModelCard.model_validate_json(card_json)
     return load_encoder(card, source=card.local)
 
 
 def _load(card: dict[str, Any]) -> Encoder:
-    return _encoder(json.dumps(card, sort_keys=True))
+    files = fingerprint(card, settings().precomputed)
+    return _encoder(json.dumps(card, sort_keys=True), files)
 
 
 def warm(model: str = "hubert-nano") -> None:
@@ -190,7 +192,7 @@ def finish(
 
     Args:
         corpus: ``name`` and ``licence``.
-        command: How to name the audio to the command line; the rest is added for each lens.
+        command: How to name the audio to the command line.
         audio: Utterance id -> digest, of all files asked for.
     """
     rows = [row for outcome in outcomes for row in outcome.utterances]
@@ -247,7 +249,7 @@ def finish(
                 versions=versions(),
                 device=info.device,
                 seed=seed,
-                command=f"{command} --model {card['name']} {_options(lens_info, seed)}",
+                command=_command(command, card["name"], lens_info, seed),
                 wall_s=round(wall_s, 3),
                 analysis_version=lens_info.version,
             ),
@@ -257,9 +259,14 @@ def finish(
     return finished
 
 
-def _options(lens: LensPlan, seed: int) -> str:
-    """The options of `insidessl-dash analyze` that compute this lens."""
-    words = f"--lens {lens.name}"
+def _command(audio: str, model: str, lens: LensPlan, seed: int) -> str:
+    """What computes one lens again: a command, or Python where no command says it."""
+    default = ANALYSES[lens.name].Config().model_dump()
+    changed = {k: v for k, v in lens.config.items() if v != default[k] and k != "perturbation"}
+    if changed:
+        lenses = [(lens.name, {**changed, "perturbation": lens.config.get("perturbation")})]
+        return f"insidessl_dash.analyze({audio!r}, {model!r}, {lenses!r}, seed={seed})"
+    words = f"insidessl-dash analyze {audio} --model {model} --lens {lens.name}"
     if perturbation := lens.config.get("perturbation"):
         words += f" --perturbation {perturbation}"
     return words + (f" --seed {seed}" if seed else "")

@@ -55,8 +55,8 @@ def to_document(results: Sequence[Result]) -> dict[str, Any]:
     """Results of one model on one corpus as one JSON document.
 
     ``lenses`` maps each lens to the curve of its primary measure, with every measure below
-    ``measures``; where a lens was computed with several configurations the later ones carry
-    theirs in the name.
+    ``measures`` and its own ``provenance``; where a lens was computed with several configurations
+    the later ones carry theirs in the name.
     """
     first = results[0]
     lenses: dict[str, Any] = {}
@@ -70,6 +70,7 @@ def to_document(results: Sequence[Result]) -> dict[str, Any]:
             "config": result.config,
             "key": result.key,
             "measures": {key: _curve(curve) for key, curve in result.measures.items()},
+            "provenance": result.provenance.model_dump(),
         }
     return {
         "model": first.model.name,
@@ -79,10 +80,12 @@ def to_document(results: Sequence[Result]) -> dict[str, Any]:
         "utterances": [u.model_dump(exclude_none=True) for u in first.utterances],
         "corpus": first.corpus.model_dump(),
         "provenance": {
-            **first.provenance.model_dump(exclude={"analysis_version", "wall_s"}),
             "model": first.model.model_dump(),
-            "wall_s": {result.lens: result.provenance.wall_s for result in results},
-            "analysis_versions": {r.lens: r.provenance.analysis_version for r in results},
+            "seed": first.provenance.seed,
+            "device": first.provenance.device,
+            "created": max(result.provenance.created for result in results),
+            "versions": first.provenance.versions,
+            "commands": [result.provenance.command for result in results],
         },
     }
 

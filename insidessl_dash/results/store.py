@@ -151,6 +151,10 @@ class Store:
         if not private:
             live.set(f"public:{result.key}", b"1")
 
+    def publish(self, key: str) -> None:
+        """List a result that was private until now."""
+        self.live().set(f"public:{key}", b"1")
+
     def keep(self, result: Result, values: Values) -> None:
         """Hold a private result in memory, where the folder cannot be written (the last 50)."""
         with self._lock:
