@@ -87,6 +87,16 @@ def test_files_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
         ('{"id": "a"}', r"line 2: field 'path' is missing"),
         ('{"id": "a", "path": 7}', r"line 2"),
         ('{"id": "a", "path": "a", "words": 7}', r"line 2"),
+        ('{"id": "a", "path": "a\\u0000.wav"}', r"manifest\.jsonl, line 2: field 'path'.*NUL"),
+        ('{"id": "a", "path": "\\ud800.wav"}', r"line 2: "),
+        ('{"id": "a", "path": ""}', r"line 2: field 'path'.*empty"),
+        ('{"id": "", "path": "a"}', r"line 2: field 'id'.*empty"),
+        ('{"id": "a", "path": "a", "seconds": "long"}', r"line 2: field 'seconds' is 'long'"),
+        ('{"id": "a", "path": "a", "seconds": -1}', r"line 2: field 'seconds' is '-1'"),
+        ('{"id": "a", "path": "a", "seconds": NaN}', r"line 2: field 'seconds'"),
+        ('{"id": "a", "path": "a", "speaker": ["x"]}', r"line 2: field 'speaker'"),
+        ('{"id": "0", "path": "a"}', r"line 2: the id '0' is that of line 1"),
+        ("[" * 100_000, r"line 2: not a JSON object"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -94,6 +104,35 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(CorpusError, match=message):
         open_corpus(path)
+
+
+def test_numbers_and_text_become_what_is_meant(tmp_path: Path) -> None:
+    row = {"id": 7, "path": "a", "speaker": 12, "licence": 0, "seconds": "1.5", "text": 3}
+    corpus = open_corpus(write_manifest(tmp_path, row))
+    (utterance,) = corpus.utterances
+    assert (utterance.id, utterance.speaker, utterance.text) == ("7", "12", "3")
+    assert (utterance.seconds, corpus.seconds, corpus.licence) == (1.5, 1.5, "0")
+
+
+def test_generated_names_do_not_collide(tmp_path: Path) -> None:
+    for name in ("talk.mp3", "talk.wav", "talk (2).wav"):
+        (tmp_path / name).write_bytes(b"x")
+    ids = {u.path.name: u.id for u in open_corpus(tmp_path).utterances}
+    assert ids == {"talk (2).wav": "talk (2)", "talk.mp3": "talk", "talk.wav": "talk (3)"}
+    files = [tmp_path / "talk.wav", tmp_path / "talk.mp3", tmp_path / "talk (2).wav"]
+    assert [u.id for u in open_corpus(files).utterances] == ["talk", "talk (3)", "talk (2)"]
+
+
+@pytest.mark.parametrize("source", ["", "  ", ["a.wav", ""]])
+def test_an_empty_path_is_not_the_current_folder(source: str | list[str]) -> None:
+    with pytest.raises(CorpusError, match="empty path"):
+        open_corpus(source)
+
+
+def test_a_path_that_no_file_can_have(tmp_path: Path) -> None:
+    for source in ("x" * 5000, "a\0b", "~nobody-of-this-name/x.wav"):
+        with pytest.raises(CorpusError):
+            open_corpus(source)
 
 
 def test_what_is_no_corpus(tmp_path: Path) -> None:
