@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from insidessl_dash.core.errors import Cancelled, TrainingError
 from insidessl_dash.core.progress import silent
 from insidessl_dash.core.types import Utterance
 from insidessl_dash.corpora.manifest import Corpus, open_corpus
+from insidessl_dash.pretraining import data as data_module
 from insidessl_dash.pretraining import hubert
 from insidessl_dash.pretraining.data import Batches, SpeechData, held_out_speakers, prepare
 from insidessl_dash.pretraining.loop import Run, RunSettings, learning_rate, log_spaced
@@ -123,6 +126,14 @@ def test_a_run_can_be_extended_and_remembers_it(start: Callable[..., Run]) -> No
     assert again.stretches == [{"from_update": 0, "updates": 6}, {"from_update": 6, "updates": 8}]
 
 
+def test_nothing_saved_yet_is_nothing_to_extend(start: Callable[..., Run]) -> None:
+    start("run")
+    more = SETTINGS.model_copy(update={"updates": 8})
+    with pytest.raises(TrainingError, match=r"no saved state to extend.*--updates 6"):
+        start("run", more, resume=True, extend=True)
+    assert start("run", resume=True).update == 0
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(
     start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +148,45 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(
     with pytest.raises(TrainingError, match="at update 3"):
         run.train(silent)
     assert start("nan", resume=True).update == 2
+
+
+def test_the_cache_is_a_plain_array_that_is_whole_or_absent(corpus: Corpus, tmp_path: Path) -> None:
+    data = prepare(corpus, tmp_path, fraction=0.1, seed=0, progress=silent)
+    assert isinstance(data.samples, np.memmap)
+    decoded = [soundfile.read(u.path, dtype="int16")[0] for u in corpus.utterances]
+    plain = io.BytesIO()
+    np.save(plain, np.concatenate(decoded))
+    assert (tmp_path / "speech.npy").read_bytes() == plain.getvalue()
+
+    def stop(_step: str, completed: float, _total: float) -> None:
+        if completed == 3:
+            raise Cancelled("stop")
+
+    other = corpus.select(lambda u: u.speaker != "s0")
+    with pytest.raises(Cancelled):
+        prepare(other, tmp_path, fraction=0.1, seed=0, progress=stop)
+    assert [p.name for p in tmp_path.glob("speech*")] == ["speech.npy"]
+    again = prepare(corpus, tmp_path, fraction=0.1, seed=0, progress=silent)
+    assert again.digest == data.digest
+    (tmp_path / "speech.npy").unlink()
+    assert prepare(corpus, tmp_path, fraction=0.1, seed=0, progress=silent).digest == data.digest
+
+
+def test_one_utterance_is_in_memory_at_a_time(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[weakref.ref] = []
+    honest = data_module.load
+
+    def watched(path: Path, **options):
+        assert sum(ref() is not None for ref in alive) <= 1
+        audio = honest(path, **options)
+        alive.append(weakref.ref(audio.samples))
+        return audio
+
+    monkeypatch.setattr(data_module, "load", watched)
+    prepare(corpus, tmp_path, fraction=0.1, seed=0, progress=silent)
+    assert len(alive) == len(corpus.utterances)
 
 
 def test_too_little_data_and_one_speaker_are_refused(corpus: Corpus, tmp_path: Path) -> None:

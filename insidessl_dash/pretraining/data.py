@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,8 +88,10 @@ def prepare(
         )
     index_path, samples_path = cache / "speech.json", cache / "speech.npy"
     wanted = stable_hash([[u.id, str(u.path), u.speaker] for u in corpus.utterances])
-    index = json.loads(index_path.read_text()) if index_path.exists() else {}
+    whole = index_path.exists() and samples_path.exists()
+    index = json.loads(index_path.read_text()) if whole else {}
     if index.get("wanted") != wanted:
+        index_path.unlink(missing_ok=True)  # else, if this is stopped, it would name other samples
         index = _decode(corpus, samples_path, progress) | {"wanted": wanted}
         write_json(index_path, index)
     speakers = tuple(index["speakers"])
@@ -116,25 +119,33 @@ def prepare(
 
 
 def _decode(corpus: Corpus, target: Path, progress: ProgressHook) -> dict:
+    """Write one utterance after the other to `target`, an int16 ``.npy`` file."""
     index: dict = {"ids": [], "speakers": [], "digests": [], "offsets": [0], "skipped": {}}
-    blocks = []
-    for number, utterance in enumerate(corpus.utterances):
-        progress("decoding", number, len(corpus.utterances))
-        try:
-            audio = load(utterance.path, limits=_LIMITS)
-        except AudioError as error:
-            index["skipped"][utterance.id] = str(error)
-            continue
-        blocks.append(np.clip(np.round(audio.samples * 32768), -32768, 32767).astype(np.int16))
-        index["ids"].append(utterance.id)
-        index["speakers"].append(utterance.speaker)
-        index["digests"].append(audio.sha256)
-        index["offsets"].append(index["offsets"][-1] + len(blocks[-1]))
-    if not blocks:
-        raise TrainingError(f"No utterance of {corpus.name} could be used: {index['skipped']}")
     with whole_file(target) as temporary, temporary.open("wb") as file:
-        np.save(file, np.concatenate(blocks))
+        _write_header(file, 0)
+        for number, utterance in enumerate(corpus.utterances):
+            progress("decoding", number, len(corpus.utterances))
+            try:
+                audio = load(utterance.path, limits=_LIMITS)
+            except AudioError as error:
+                index["skipped"][utterance.id] = str(error)
+                continue
+            file.write(np.clip(np.round(audio.samples * 32768), -32768, 32767).astype("<i2").data)
+            index["ids"].append(utterance.id)
+            index["speakers"].append(utterance.speaker)
+            index["digests"].append(audio.sha256)
+            index["offsets"].append(index["offsets"][-1] + len(audio.samples))
+        if not index["ids"]:
+            raise TrainingError(f"No utterance of {corpus.name} could be used: {index['skipped']}")
+        file.seek(0)
+        _write_header(file, index["offsets"][-1])
     return index
+
+
+def _write_header(file: IO[bytes], samples: int) -> None:
+    """NumPy pads this header to one length for every number of samples, so it can be replaced."""
+    header = {"descr": "<i2", "fortran_order": False, "shape": (samples,)}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 class Batches:

@@ -157,6 +157,11 @@ class Run:
             and self.settings.updates > before
             and stored["data"] == identity["data"]
         ):
+            if not (self.folder / "state.safetensors").exists():
+                raise TrainingError(
+                    f"{self.folder} has no saved state to extend yet. Resume it with --updates "
+                    f"{before} and without --extend first, or start in another folder."
+                )
             self._load_state()
             self.stretches.append({"from_update": self.update, "updates": self.settings.updates})
             write_json(record, identity | {"stretches": self.stretches})
