@@ -6,6 +6,8 @@ import errno
 import io
 import os
 import pickle
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +123,43 @@ def test_expiry(uploads: Uploads, clock: Clock, home: Path) -> None:
     clock.now += 24 * 3600
     assert uploads.expire() == 1
     assert list((home / "uploads").iterdir()) == []
+
+
+def test_who_wants_to_know_hears_of_expiry(uploads: Uploads, clock: Clock) -> None:
+    heard = []
+    uploads.on_expire = lambda owner, ids: heard.append((owner, ids))
+    mine = {uploads.add(OWNER, "a.wav", io.BytesIO(wav(seed=s))).id for s in (1, 2)}
+    theirs = uploads.add(OTHER, "a.wav", io.BytesIO(wav())).id
+    uploads.add(OTHER, "again.wav", io.BytesIO(wav()))
+    assert uploads.expire() == 0
+    clock.now += 25 * 3600
+    assert uploads.expire() == 3
+    assert sorted(heard) == [(OWNER, mine), (OTHER, {theirs})]
+    assert uploads.expire() == 0
+    assert len(heard) == 2
+
+
+def test_expired_uploads_go_without_a_visitor(
+    uploads: Uploads, clock: Clock, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    upload = uploads.add(OWNER, "a.wav", io.BytesIO(wav()))
+    heard = threading.Event()
+
+    def hear(owner: str, ids: set[str]) -> None:
+        assert (owner, ids) == (OWNER, {upload.id})
+        heard.set()
+        raise RuntimeError("whoever listens may fail")
+
+    with uploads.keep_clean(every_s=0.01, on_expire=hear):
+        assert left(home)
+        clock.now += 25 * 3600
+        assert heard.wait(10)
+        while "tried again later" not in caplog.text:
+            time.sleep(0.01)
+        again = uploads.add(OWNER, "a.wav", io.BytesIO(wav()))
+        uploads.delete(OWNER, again.id)
+    assert left(home) == []
+    assert "expire" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_what_a_crash_left_is_swept(uploads: Uploads, clock: Clock, home: Path) -> None:

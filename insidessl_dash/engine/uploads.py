@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -34,6 +35,7 @@ _ID = re.compile(r"[0-9a-f]{16}")
 _CHUNK = 1 << 20
 _ABANDONED_S = 3600.0
 _SWEEP_S = 300.0
+_CLEAN_S = 600.0
 _MOST_FILES = 10
 """Files a visitor may keep, in multiples of the files of one upload."""
 
@@ -67,6 +69,9 @@ class Uploads:
         settings: ``home``, ``upload_hours``, ``upload_mb`` and ``upload_files`` are used.
         limits: Bounds on one file.
         clock: Seconds since the epoch.
+
+    Attributes:
+        on_expire: Told an owner and the ids of theirs that were removed past their time.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Uploads:
         self._root = settings.home / "uploads"
         self._lock = threading.RLock()
         self._swept = float("-inf")
+        self.on_expire: Callable[[str, set[str]], None] | None = None
 
     def open(self, owner: str, filename: str | None) -> Incoming[Upload]:
         """A stream to write one file to; end it with `Incoming.finish` or `Incoming.discard`."""
@@ -91,7 +97,9 @@ class Uploads:
         if len(held) >= 2 * _MOST_FILES * self.settings.upload_files:
             room = 0
         part = folder / f"{secrets.token_hex(8)}.part"
-        return Incoming(name, part, room=room, limits=self.limits, commit=self._commit)
+        return Incoming(
+            name, part, room=room, limits=self.limits, commit=partial(self._commit, owner)
+        )
 
     def add(self, owner: str, filename: str | None, stream: IO[bytes]) -> Upload:
         """Copy a stream in, check it, and keep it.
@@ -151,20 +159,52 @@ class Uploads:
     def expire(self) -> int:
         """Remove what is past its time, and what an interrupted request left; returns how many."""
         removed = 0
+        gone: dict[str, set[str]] = {}
         for folder in _scan(self._root):
             for path in _scan(folder):
                 try:
-                    removed += self._expire_one(path)
+                    removed += self._expire_one(path, gone)
                 except (OSError, StorageError) as error:
                     log.warning("Cannot remove an expired upload: %s", error)
             _remove_empty(folder)
+        for owner, ids in gone.items():
+            if self.on_expire is not None:
+                self.on_expire(owner, ids)
         return removed
 
-    def _expire_one(self, path: Path) -> int:
+    @contextlib.contextmanager
+    def keep_clean(
+        self,
+        every_s: float = _CLEAN_S,
+        on_expire: Callable[[str, set[str]], None] | None = None,
+    ) -> Iterator[None]:
+        """Expire in the background while the block runs, and tell `on_expire` if it is given."""
+        self.on_expire = on_expire or self.on_expire
+        stop = threading.Event()
+
+        def work() -> None:
+            while not stop.wait(every_s):
+                try:
+                    self.expire()
+                except Exception:
+                    log.exception("Expired uploads could not be removed; tried again later")
+
+        thread = threading.Thread(target=work, name="expire", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(5.0)
+
+    def _expire_one(self, path: Path, gone: dict[str, set[str]]) -> int:
         if path.suffix == ".json":
             if self._read(path) is None:
+                owner = _owner_in(path)
                 for other in path.parent.glob(f"{path.stem}.*"):
                     other.unlink(missing_ok=True)
+                if owner:
+                    gone.setdefault(owner, set()).add(path.stem)
                 return 1
             return 0
         abandoned = self._clock() - path.stat().st_mtime > _ABANDONED_S
@@ -180,7 +220,7 @@ class Uploads:
             self._swept = self._clock()
         self.expire()
 
-    def _commit(self, part: Path, name: str, size: int, sha256: str) -> Upload:
+    def _commit(self, owner: str, part: Path, name: str, size: int, sha256: str) -> Upload:
         folder, now = part.parent, self._clock()
         suffix = Path(name).suffix.lower()
         fields = {
@@ -191,7 +231,7 @@ class Uploads:
             same = record is not None and record.sha256 == sha256
             if same and record and (folder / f"{record.id}{suffix}").is_file():
                 again = record.model_copy(update={"expires": fields["expires"]})
-                write_json(folder / f"{record.id}.json", again.model_dump())
+                write_json(folder / f"{record.id}.json", again.model_dump() | {"owner": owner})
                 return again
         checked = part.with_suffix(suffix)
         part.rename(checked)
@@ -201,7 +241,7 @@ class Uploads:
                 id=part.stem, name=name, seconds=round(info.seconds, 4), bytes=size,
                 sha256=sha256, notes=list(info.notes), **fields,
             )  # fmt: skip
-            write_json(folder / f"{upload.id}.json", upload.model_dump())
+            write_json(folder / f"{upload.id}.json", upload.model_dump() | {"owner": owner})
         except BaseException:
             checked.unlink(missing_ok=True)
             raise
@@ -231,6 +271,14 @@ class Uploads:
         except OSError as error:
             raise storage_error(Path("the upload"), error) from error
         _remove_empty(audio.parent)
+
+
+def _owner_in(record: Path) -> str | None:
+    try:
+        owner = json.loads(record.read_bytes())["owner"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return owner if isinstance(owner, str) else None
 
 
 def _size(path: Path) -> int:
