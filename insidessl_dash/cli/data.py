@@ -1,4 +1,4 @@
-"""``data list | get | add``."""
+"""``data list | get | add | remove``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from insidessl_dash.cli.output import out, progress_bar
+from insidessl_dash.core.errors import ConfigError
 from insidessl_dash.core.settings import settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -39,10 +40,21 @@ def get(name: Annotated[str, typer.Argument(help="As `data list` names it.")]) -
 @app.command("add")
 def add(
     name: Annotated[str, typer.Argument(help="How to name it here.")],
-    path: Annotated[Path, typer.Argument(help="A folder of audio, or a manifest.")],
+    path: Annotated[str, typer.Argument(help="A folder of audio, or a manifest.")],
 ) -> None:
     """Name a corpus of your own, so that the dashboard can offer it."""
     from insidessl_dash.corpora.known import add_corpus
 
-    corpus = add_corpus(name, path, settings())
+    if not path.strip():
+        raise ConfigError("The path is empty: name a folder of audio, or a manifest.")
+    corpus = add_corpus(name, Path(path), settings())
     out.print(f"{name}: {len(corpus.utterances)} utterances.")
+
+
+@app.command("remove")
+def remove(name: Annotated[str, typer.Argument(help="As `data add` named it.")]) -> None:
+    """Forget a corpus that was added; its files and results stay."""
+    from insidessl_dash.corpora.known import remove_corpus
+
+    remove_corpus(name, settings())
+    out.print(f"{name}: removed; its files are where they were.")

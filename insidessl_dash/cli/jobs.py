@@ -30,6 +30,10 @@ def list_jobs() -> None:
 def cancel(job_id: str) -> None:
     """Ask the running dashboard to stop a job."""
     from insidessl_dash.engine.records import JobRecords
+    from insidessl_dash.engine.spec import ENDED
 
-    JobRecords(settings().home).ask_to_cancel(job_id)
-    out.print(f"{job_id}: asked to stop.")
+    job = JobRecords(settings().home).ask_to_cancel(job_id)
+    ended = job.state in ENDED
+    out.print(
+        f"{job_id}: " + (f"it has ended already ({job.state})." if ended else "asked to stop.")
+    )

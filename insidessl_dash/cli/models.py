@@ -40,7 +40,7 @@ def show(
     from insidessl_dash.core.registry import registry
 
     card = registry().get(name)
-    if json:
+    if json is not None:
         write_json(json, card.model_dump(mode="json"))
         return
     for field, value in card.model_dump(mode="json").items():
@@ -63,6 +63,8 @@ def add(
     from insidessl_dash.encoders import load_encoder
     from insidessl_dash.encoders.loading import model_type
 
+    if not source.strip():
+        raise ConfigError("The source is empty: name a folder, or a hub repository id.")
     if any(known.name == name for known in registry().cards()):
         raise ConflictError(
             f"{name} is a model here already. Choose another name, or remove it first if it was "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,11 +13,12 @@ from typing import Any
 
 from rich.console import Console
 
+from insidessl_dash.core.errors import ConfigError
 from insidessl_dash.core.files import whole_file
 from insidessl_dash.core.progress import ProgressHook, Rate
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -33,7 +35,7 @@ def progress_bar() -> Iterator[ProgressHook]:
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=errors, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
@@ -57,8 +59,34 @@ def _plain(every_s: float = 5.0) -> ProgressHook:
     return report
 
 
+def check_target(target: str) -> None:
+    """Refuse a place that JSON cannot be written to, before anything is computed for it.
+
+    Raises:
+        ConfigError: It is empty, a folder, or in a folder that cannot be written.
+    """
+    if target == "-":
+        return
+    if not target.strip():
+        raise ConfigError("--json was given no file: name one, or - for standard output.")
+    path = Path(target)
+    if path.is_dir():
+        raise ConfigError(f"--json {target}: this is a folder. Name a file in it.")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ConfigError(f"--json {target}: {above.name} is a file, not a folder.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigError(f"--json {target}: the folder {above} cannot be written. Name another.")
+
+
 def write_json(target: str, value: Any) -> None:
-    """Write JSON to a file, whole or not at all, or to standard output for ``-``."""
+    """Write JSON to a file, whole or not at all, or to standard output for ``-``.
+
+    Raises:
+        ConfigError: As `check_target`.
+        StorageError: The file cannot be written.
+    """
+    check_target(target)
     text = json.dumps(value, indent=1, allow_nan=False) + "\n"
     if target == "-":
         sys.stdout.write(text)

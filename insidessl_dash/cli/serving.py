@@ -24,7 +24,7 @@ def serve(
     """Open the dashboard."""
     listener = _listen(host or settings().host, settings().port if port is None else port)
     address, bound = listener.getsockname()[:2]
-    url = f"http://{address}:{bound}/"
+    url = f"http://{_in_url(address)}:{bound}/"
 
     import waitress
 
@@ -37,13 +37,14 @@ def serve(
     if browser and sys.stderr.isatty() and _has_display():
         threading.Timer(0.5, webbrowser.open, [url]).start()
     try:
-        waitress.serve(
-            app.server,
-            sockets=[listener],
-            threads=8,
-            ident="insidessl_dash",
-            max_request_body_size=(settings().upload_mb + 1) * 2**20,
-        )
+        with services.uploads.keep_clean(on_expire=services.service.forget):
+            waitress.serve(
+                app.server,
+                sockets=[listener],
+                threads=8,
+                ident="insidessl_dash",
+                max_request_body_size=(settings().upload_mb + 1) * 2**20,
+            )
     finally:
         services.close()
 
@@ -74,10 +75,21 @@ def _listen(host: str, port: int) -> socket.socket:
                 f"Port {port} is in use, perhaps by another dashboard. "
                 "Stop that one, or choose another with --port."
             ) from error
-        raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+        raise ConfigError(f"Cannot listen on {_in_url(host)}:{port}: {error.strerror}.") from error
     except (OverflowError, UnicodeError) as error:
-        raise ConfigError(f"Cannot listen on {host}:{port}: not an address and port.") from error
+        raise ConfigError(
+            f"Cannot listen on {_in_url(host)}:{port}: not an address and port."
+        ) from error
     return listener
+
+
+def _in_url(host: str) -> str:
+    """An IPv6 address stands in brackets before a port.
+
+    >>> _in_url("::1"), _in_url("127.0.0.1")
+    ('[::1]', '127.0.0.1')
+    """
+    return f"[{host}]" if ":" in host else host
 
 
 def _has_display() -> bool:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from insidessl_dash.core.errors import NotFoundError, StorageError
-from insidessl_dash.engine.spec import Job
+from insidessl_dash.engine.spec import ENDED, Job
 from insidessl_dash.results.store import Blobs
 
 log = logging.getLogger(__name__)
@@ -32,11 +32,14 @@ class JobRecords:
         if self._blobs is None:
             self._blobs = Blobs(self._folder)
         self._blobs.set(f"job:{job.id}", f"{owner}\n{job.model_dump_json()}".encode())
+        if job.state in ENDED:
+            self._blobs.delete(f"cancel:{job.id}")
 
     def delete(self, job_id: str) -> None:
         """Forget a job."""
         if self._blobs is not None:
             self._blobs.delete(f"job:{job_id}")
+            self._blobs.delete(f"cancel:{job_id}")
 
     def all(self) -> list[tuple[str, Job]]:
         """Owner and job of every readable record, oldest first."""
@@ -54,16 +57,18 @@ class JobRecords:
                 self.delete(key.removeprefix("job:"))
         return sorted(rows, key=lambda row: row[1].created)
 
-    def ask_to_cancel(self, job_id: str) -> None:
-        """Leave word for the dashboard that runs the job.
+    def ask_to_cancel(self, job_id: str) -> Job:
+        """Leave word for the dashboard that runs the job; an ended one stays as it is.
 
         Raises:
             NotFoundError: No such job.
         """
-        if job_id not in {job.id for _owner, job in self.all()}:
+        job = next((job for _owner, job in self.all() if job.id == job_id), None)
+        if job is None:
             raise NotFoundError(f"No job {job_id!r}. `insidessl-dash jobs list` shows them.")
-        if self._blobs is not None:
+        if self._blobs is not None and job.state not in ENDED:
             self._blobs.set(f"cancel:{job_id}", b"1")
+        return job
 
     def cancel_asked(self, job_id: str) -> bool:
         """Whether somebody left word to cancel; the word is taken."""
