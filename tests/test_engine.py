@@ -299,7 +299,7 @@ def test_another_process_can_be_the_worker(folder: Path, tmp_path: Path, monkeyp
                 [sys.executable, "-m", "insidessl_dash", "worker", address],
                 env=environment,
                 stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+            )
         )
         monkeypatch.setenv("INSIDESSL_SCHEDULER", address)
         settings.cache_clear()

@@ -106,6 +106,8 @@ def verify(
     json: Annotated[str | None, typer.Option(help="Write JSON here; - for stdout.")] = None,
 ) -> None:
     """Compute the shipped results on the demo corpus again, and compare."""
+    if json is not None:
+        check_target(json)
     import tempfile
 
     from insidessl_dash.corpora.known import known_corpus
@@ -254,6 +256,7 @@ def _write_results(results: Results, folder: Path) -> None:
     from insidessl_dash.results.store import Store, pack_values
 
     store = Store(settings().home, settings().precomputed)
+    found = {result.key: store.values(result.key) for result in results}  # before files appear
     for result in results:
         options = result.config.get("perturbation", "")
         parts = [result.model.name, result.lens, *([options] if options else [])]
@@ -261,7 +264,7 @@ def _write_results(results: Results, folder: Path) -> None:
         target = folder / re.sub(r"[^\w.-]+", "-", result.corpus.name) / f"{stem}.json"
         with whole_file(target) as temporary:
             temporary.write_text(result.model_dump_json(indent=1) + "\n")
-        values = store.values(result.key)
+        values = found[result.key]
         if values is not None:
             with whole_file(target.with_suffix(".npz")) as temporary:
                 temporary.write_bytes(pack_values(values))

@@ -87,6 +87,7 @@ def create_services(settings: Settings | None = None) -> Services:
         uploads,
         lambda name: known_corpus(name, settings),
     )
+    uploads.on_expire = service.forget
     return Services(store, registry, uploads, service)
 
 

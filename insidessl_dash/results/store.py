@@ -130,9 +130,9 @@ class Store:
 
     def values(self, key: str) -> Values | None:
         """Per-utterance values of a result; None where they are not stored."""
-        if key in self._shipped_results():
-            path = self._shipped_results()[key][1].with_suffix(".npz")
-            return unpack_values(path.read_bytes()) if path.exists() else None
+        shipped = self._shipped_results().get(key)
+        if shipped and (path := shipped[1].with_suffix(".npz")).exists():
+            return unpack_values(path.read_bytes())
         if key in self._kept:
             return self._kept[key][1]
         blob = self._read(f"values:{key}")
