@@ -303,6 +303,19 @@ def test_the_caption_says_what_was_computed() -> None:
     assert f"{above} of the {len(means)} layer means shown lie above it" in text
 
 
+def test_the_caption_claims_no_course_that_the_interval_does_not_show() -> None:
+    result = make_result("hubert-nano")
+    curve = result.curve()
+    for rise, words in (
+        (0.01, "is flat over depth"),
+        (0.2, "varies by less than its own interval"),
+    ):
+        mean = [1 + rise * i / 12 for i in range(13)]
+        wide = curve.model_copy(update={"mean": mean, "ci95": [(m - 0.2, m + 0.2) for m in mean]})
+        shown = result.model_copy(update={"measures": {"normalised": wide}})
+        assert words in " ".join(caption([shown], ENTROPY, ENTROPY.measures[0]))
+
+
 def test_the_caption_of_many_models_names_those_that_stand_out() -> None:
     results = entropies(*MODELS)
     sentences = caption(results, ENTROPY, ENTROPY.measures[0])

@@ -16,7 +16,7 @@ _CORPORA = {
     "librispeech-test-clean": "LibriSpeech test-clean",
     "librispeech-dev-clean": "LibriSpeech dev-clean",
     "librispeech-train-clean-100": "LibriSpeech train-clean-100",
-    "librispeech-excerpt": "a LibriSpeech excerpt",
+    "librispeech-train-clean-100-excerpt": "a LibriSpeech train-clean-100 excerpt",
 }
 _ONE_BY_ONE = 4  # more curves than this are described together
 _BANDS = {
@@ -111,14 +111,15 @@ def _course(result: Result, measure: MeasureInfo) -> str:
         return f"{name} has no value here."
     (first, start), (last, end) = known[0], known[-1]
     low, high = min(known, key=lambda p: p[1]), max(known, key=lambda p: p[1])
-    names = result.layers
+    names, typical = result.layers, _typical_interval(curve)
     kind = ", trained with labels," if result.model.supervised and name[-1] != "," else ""
-    flat = max(_typical_interval(curve), 0.03 * abs(high[1]) if is_random(result.model) else 0)
-    if high[1] - low[1] <= flat:
-        level = f"between {number(low[1])} and {number(high[1])}"
-        if number(low[1]) == number(high[1]):
-            level = f"at {number(low[1])}"
-        return f"{name}{kind} is flat over depth, {level}."
+    spread = high[1] - low[1]
+    level = f"between {number(low[1])} and {number(high[1])}"
+    if spread <= 0.03 * abs(high[1]) and (is_random(result.model) or spread <= typical):
+        at = f"at {number(low[1])}" if number(low[1]) == number(high[1]) else level
+        return f"{name}{kind} is flat over depth, {at}."
+    if spread <= typical:
+        return f"{name}{kind} varies by less than its own interval, {level}."
     text = (
         f"{name}{kind} goes from {number(start)} at layer {names[first]} to {number(end)} at "
         f"layer {names[last]}"
