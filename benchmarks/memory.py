@@ -26,8 +26,12 @@ _CHILD = """
 import resource, sys
 from insidessl_dash.cli import main
 sys.argv = ["insidessl-dash", *sys.argv[1:]]
-main()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+try:
+    main()
+except SystemExit as stop:
+    if stop.code:
+        raise
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
@@ -57,7 +61,7 @@ def peak_mib(minutes: float, model: str) -> float:
             env={**os.environ, "INSIDESSL_HOME": str(Path(temporary) / "home")},
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-        return int(done.stderr.splitlines()[-1]) / 1024
+        return int(done.stdout.splitlines()[-1]) / 1024
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ def first_load(page: Page, url: str) -> dict[str, float]:
     )
     began = time.monotonic()
     page.goto(url)
-    page.wait_for_selector(".js-plotly-plot .main-svg")
+    page.wait_for_selector("#layers-graph .scatterlayer .trace")
     drawn = time.monotonic() - began
     page.wait_for_load_state("networkidle")
     return {
@@ -123,7 +123,7 @@ def upload(page: Page, file: Path) -> dict[str, float]:
         began = time.monotonic()
         with page.expect_response(lambda r: "_dash-update-component" in r.url):
             page.click("#run")
-        page.wait_for_selector("#own-graph .main-svg")
+        page.wait_for_selector("#own-graph .scatterlayer .trace")
         page.evaluate(
             "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )

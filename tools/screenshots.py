@@ -30,7 +30,7 @@ def open_page(browser: Browser, url: str, width: int, scheme: str) -> Page:
         reduced_motion="reduce",
     )
     page.goto(url)
-    page.wait_for_selector("#layers-graph .main-svg")
+    page.wait_for_selector("#layers-graph .scatterlayer .trace")
     page.wait_for_load_state("networkidle")
     return page
 
@@ -41,7 +41,7 @@ def analysed(page: Page) -> None:
     page.set_input_files("input[type=file]", files)
     page.wait_for_selector("#run:not([disabled])")
     page.click("#run")
-    page.wait_for_selector("#own-graph .main-svg", timeout=120_000)
+    page.wait_for_selector("#own-graph .scatterlayer .trace", timeout=120_000)
     page.wait_for_load_state("networkidle")
 
 
@@ -70,6 +70,8 @@ def main() -> None:
                     page.screenshot(path=IMAGES / f"dynamics-{width}-{scheme}.png", full_page=True)
                     if scheme == "light":
                         analysed(page)
+                        # The bar that stays on top while scrolling would lie over the section.
+                        page.add_style_tag(content="header, .skip { display: none !important }")
                         page.locator("#analyze").screenshot(
                             path=IMAGES / f"analyze-{width}-{scheme}.png"
                         )
