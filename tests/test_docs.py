@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from typer.main import get_command
 
 from insidessl_dash.analyses import ANALYSES
@@ -35,7 +34,6 @@ def test_every_setting_is_in_the_readme() -> None:
 
 
 def test_the_notebook_example_runs() -> None:
-    pytest.importorskip("pandas")
     code = re.search(r"```python\n(.*?)```", README, re.S)
     assert code
     names: dict = {}
