@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from insidessl_dash.audio import torchaudio_cpu  # noqa: F401  must precede transformers
 from insidessl_dash.core.settings import Settings
 from insidessl_dash.core.types import file_sha256
 from insidessl_dash.corpora.manifest import open_corpus
