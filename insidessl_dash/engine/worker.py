@@ -262,9 +262,9 @@ def finish(
 def _command(audio: str, model: str, lens: LensPlan, seed: int) -> str:
     """What computes one lens again: a command, or Python where no command says it."""
     default = ANALYSES[lens.name].Config().model_dump()
-    changed = {k: v for k, v in lens.config.items() if v != default[k] and k != "perturbation"}
-    if changed:
-        lenses = [(lens.name, {**changed, "perturbation": lens.config.get("perturbation")})]
+    changed = {k: v for k, v in lens.config.items() if v != default[k]}
+    if set(changed) - {"perturbation"}:
+        lenses = [(lens.name, changed)]
         return f"insidessl_dash.analyze({audio!r}, {model!r}, {lenses!r}, seed={seed})"
     words = f"insidessl-dash analyze {audio} --model {model} --lens {lens.name}"
     if perturbation := lens.config.get("perturbation"):
