@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Size = Literal["nano", "base", "large", "baseline"]
-Kind = Literal["transformers", "whisper", "melspec", "random"]
+Kind = Literal["transformers", "whisper", "melspec", "random", "mr-hubert", "ecapa"]
 
 
 class ModelCard(BaseModel):
