@@ -13,21 +13,31 @@ import pytest
 import soundfile
 import torch
 
-from insidessl_dash.core.errors import Cancelled, TrainingError
+from insidessl_dash.core.cards import ModelCard
+from insidessl_dash.core.errors import Cancelled, ConfigError, TrainingError
 from insidessl_dash.core.progress import silent
 from insidessl_dash.core.types import Utterance
 from insidessl_dash.corpora.manifest import Corpus, open_corpus
+from insidessl_dash.encoders import load_encoder
 from insidessl_dash.pretraining import data as data_module
-from insidessl_dash.pretraining import hubert
+from insidessl_dash.pretraining import targets as targets_module
+from insidessl_dash.pretraining.card import training_card
+from insidessl_dash.pretraining.clusters import ClusterSettings
 from insidessl_dash.pretraining.data import Batches, SpeechData, held_out_speakers, prepare
-from insidessl_dash.pretraining.loop import Run, RunSettings, learning_rate, log_spaced
+from insidessl_dash.pretraining.loop import Run, learning_rate, log_spaced
 from insidessl_dash.pretraining.masking import span_mask
+from insidessl_dash.pretraining.recipe import NANO, RunSettings
+from insidessl_dash.pretraining.recipes import RECIPES, recipe_class
 from insidessl_dash.pretraining.targets import mfcc39
+from insidessl_dash.pretraining.wav2vec2 import contrastive_logits, negative_positions
+from insidessl_dash.pretraining.wavlm import WavLMSettings, mix
 
-SETTINGS = RunSettings(
-    updates=6, batch_seconds=4, max_crop_s=2, clusters=8, warmup=2, held_out_fraction=0.3,
-    unmasked_updates=3, precision="float32",
-)  # fmt: skip
+BASICS = {
+    "updates": 6, "batch_seconds": 4, "max_crop_s": 2, "warmup": 2, "held_out_fraction": 0.3,
+    "precision": "float32",
+}  # fmt: skip
+SETTINGS = ClusterSettings(**BASICS, clusters=8, unmasked_updates=3)
+TEACHER = "tiny-teacher"
 
 
 @pytest.fixture(scope="module")
@@ -51,21 +61,44 @@ def data(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> SpeechData
     return prepare(corpus, cache, fraction=0.1, seed=0, progress=silent)
 
 
+class _Teacher:
+    """Stands in for a trained encoder: two layers that are functions of the waveform."""
+
+    layers, frame_rates_hz = ("0", "1"), (50.0, 50.0)
+    weights_sha256, layer_policy = "made", {}
+
+    def __call__(self, waveforms: torch.Tensor) -> list[torch.Tensor]:
+        frames = waveforms.unfold(-1, 400, 320)
+        return [frames[..., :12], torch.stack([frames.mean(-1), frames.std(-1)], dim=-1)]
+
+
 @pytest.fixture
 def start(data: SpeechData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
     """Start or resume a run of a tiny model."""
-    tiny = hubert.nano_config()
-    tiny.update({"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48})
-    tiny.update({"conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16})
-    monkeypatch.setattr(hubert, "nano_config", lambda: tiny)
+    tiny = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48}
+    tiny |= {"conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16}
+    for key, value in tiny.items():
+        monkeypatch.setitem(NANO, key, value)
+    monkeypatch.setattr(targets_module, "load_encoder", lambda name: _Teacher())
 
     def make(
-        name: str, settings: RunSettings = SETTINGS, resume: bool = False, extend: bool = False
+        folder: str,
+        settings: RunSettings = SETTINGS,
+        resume: bool = False,
+        extend: bool = False,
+        name: str = "hubert-nano",
     ) -> Run:
-        recipe = hubert.HubertRecipe(data, settings, tmp_path, silent)
-        return Run(recipe, data, settings, tmp_path / name, "cpu", resume, extend)
+        recipe = recipe_class(name)(data, settings, tmp_path, silent)
+        return Run(recipe, data, settings, tmp_path / folder, "cpu", resume, extend)
 
     return make
+
+
+def _settings(name: str) -> RunSettings:
+    """Small settings of any recipe."""
+    kind = recipe_class(name).Settings
+    more = {"clusters": 8, "unmasked_updates": 3, "teacher": TEACHER, "teacher_layer": 1}
+    return kind(**BASICS, **{k: v for k, v in more.items() if k in kind.model_fields})
 
 
 def _losses(run: Run) -> list[float]:
@@ -73,37 +106,138 @@ def _losses(run: Run) -> list[float]:
     return [entry["loss"] for entry in log if "loss" in entry]
 
 
-def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(start: Callable[..., Run]) -> None:
-    whole = start("whole")
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
+    start: Callable[..., Run], corpus: Corpus, name: str
+) -> None:
+    settings = _settings(name)
+    whole = start("whole", settings, name=name)
     whole.train(silent)
 
     def stop_at_4(_step: str, completed: float, _total: float) -> None:
         if completed == 4:
             raise Cancelled("stop")
 
-    broken = start("broken")
+    broken = start("broken", settings, name=name)
     with pytest.raises(Cancelled):
         broken.train(stop_at_4)
-    resumed = start("broken", resume=True)
+    resumed = start("broken", settings, resume=True, name=name)
     assert resumed.update == 4
     resumed.train(silent)
     assert _losses(resumed) == pytest.approx(_losses(whole), rel=1e-6)
     for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
+    card = training_card(resumed, corpus, "one CPU", "CC0-1.0")
+    score = card["score"]
+    assert score["value"] == card["held_out_curve"][-1][score["metric"]]
+    assert score["at_initialisation"] == card["held_out_curve"][0][score["metric"]]
+    assert card["finished"]
+    assert card["settings"] == settings.model_dump(mode="json")
 
-def test_checkpoints_are_log_spaced_and_load_in_transformers(start: Callable[..., Run]) -> None:
-    from transformers import HubertModel
 
-    run = start("ckpt")
+@pytest.mark.parametrize("name", RECIPES)
+def test_checkpoints_are_log_spaced_and_load_as_encoders(
+    start: Callable[..., Run], name: str
+) -> None:
+    run = start("ckpt", _settings(name), name=name)
     run.train(silent)
     names = sorted(p.name for p in (run.folder / "checkpoints").iterdir())
     assert names == [f"update-{u:06d}" for u in (0, 1, 2, 4, 6)]
-    model = HubertModel.from_pretrained(run.folder / "checkpoints" / "update-000006")
-    states = model.eval()(torch.randn(1, 16_000), output_hidden_states=True).hidden_states
-    assert len(states) == 3
-    head = run.folder / "checkpoints" / "update-000006" / "head.safetensors"
-    assert head.stat().st_size > 0
+    last = run.folder / "checkpoints" / "update-000006"
+    card = ModelCard(
+        name="last", title="last", family=_family(name), size="nano", kind="transformers",
+        source=str(last),
+    )  # fmt: skip
+    states = load_encoder(card, device="cpu")(torch.randn(1, 16_000))
+    assert [tuple(state.shape) for state in states] == [(1, 49, 32)] * 3
+    assert (last / "head.safetensors").stat().st_size > 0
+
+
+def _family(name: str) -> str:
+    return name.split("-")[0]
+
+
+def test_wav2vec2_scores_candidates_as_transformers_does() -> None:
+    from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
+
+    torch.manual_seed(0)
+    predicted, quantised = torch.randn(30, 16), torch.randn(30, 16)
+    quantised[7] = quantised[3]  # a negative that is the target itself
+    negatives = torch.from_numpy(negative_positions(30, 12, np.random.default_rng(0)))
+    negatives[3, 0] = 7
+    assert not (negatives == torch.arange(30)[:, None]).any()
+    ours = contrastive_logits(predicted, quantised, negatives, 0.1)
+    theirs = Wav2Vec2ForPreTraining.compute_contrastive_logits(
+        quantised[None], quantised[negatives].permute(1, 0, 2), predicted, 0.1
+    ).T
+    assert ours[3, 1] == float("-inf")
+    finite = torch.isfinite(ours)
+    assert finite.sum() == ours.numel() - (negatives[3] == 7).sum() - (negatives[7] == 3).sum()
+    torch.testing.assert_close(ours[finite], theirs[finite], rtol=1e-5, atol=1e-5)
+    assert Wav2Vec2Config().contrastive_logits_temperature == 0.1
+
+
+def test_wav2vec2_loss_is_that_of_transformers(start: Callable[..., Run]) -> None:
+    name = "wav2vec2-nano"
+    run = start("parity", _settings(name), name=name)
+    model = run.model.eval()  # no Gumbel noise, so both see the same codes
+    waves = torch.randn(2, 32_000)
+    seen: list[torch.Tensor] = []
+    honest = model.forward
+    model.forward = lambda w, mask_time_indices: (
+        seen.append(mask_time_indices) or honest(w, mask_time_indices=mask_time_indices)
+    )
+    logits, perplexity, entries = run.recipe._predict(model, waves, np.random.default_rng(4))
+    rng = np.random.default_rng(4)
+    span_mask(2, 99, rng, start=0.065)
+    negatives = torch.zeros(2, 99, 100, dtype=torch.long)
+    for row, masked in enumerate(seen[0]):
+        positions = torch.nonzero(masked)[:, 0]
+        drawn = negative_positions(len(positions), 100, rng)
+        negatives[row, positions] = positions[torch.from_numpy(drawn)] + row * 99
+    theirs = honest(waves, mask_time_indices=seen[0], sampled_negative_indices=negatives)
+    target = torch.zeros(len(logits), dtype=torch.long)
+    ours = torch.nn.functional.cross_entropy(logits, target, reduction="sum")
+    torch.testing.assert_close(ours, theirs.contrastive_loss, rtol=1e-5, atol=1e-4)
+    diversity = (entries - perplexity) / entries * len(logits)
+    torch.testing.assert_close(diversity, theirs.diversity_loss, rtol=1e-5, atol=1e-4)
+
+
+def test_mixing_has_the_energy_that_was_drawn_and_leaves_the_rest() -> None:
+    rng = np.random.default_rng(0)
+    waves = rng.standard_normal((4, 8000)).astype(np.float32)
+    never = mix(waves, np.random.default_rng(1), WavLMSettings(mix_probability=0))
+    np.testing.assert_array_equal(never, waves)
+    for noise in (0.0, 1.0):
+        settings = WavLMSettings(
+            mix_probability=1, noise_probability=noise, speech_db=(3, 3), noise_db=(10, 10)
+        )
+        mixed = mix(waves, np.random.default_rng(1), settings)
+        for row in range(4):
+            added = mixed[row] - waves[row]
+            where = np.flatnonzero(added)
+            assert len(where) <= 4000
+            stretch = added[where[0] : where[-1] + 1]
+            ratio = 10 * np.log10(np.mean(stretch**2) / np.mean(waves[row] ** 2))
+            assert ratio == pytest.approx(-10 if noise else 3, abs=0.01)
+
+
+def test_targets_of_a_layer_are_its_nearest_centroids(
+    start: Callable[..., Run], data: SpeechData
+) -> None:
+    recipe = start("it2", _settings("hubert-nano-it2"), name="hubert-nano-it2").recipe
+    for index in (0, 11):
+        states = _Teacher()(torch.from_numpy(data.waveform(index))[None])[1][0].numpy()
+        distances = ((states[:, None] - recipe.centroids[None]) ** 2).sum(-1)
+        np.testing.assert_array_equal(recipe.labels[index], distances.argmin(-1))
+    with pytest.raises(TrainingError, match="layer 5 is not one"):
+        targets_module.layer_targets(data, TEACHER, 5, 8, 0, Path("unused"), silent)
+
+
+def test_an_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="wavlm-nano"):
+        recipe_class("gpt")
 
 
 def test_other_settings_do_not_resume(start: Callable[..., Run]) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from insidessl_dash.cli.output import out, progress_bar
-from insidessl_dash.core.errors import ConfigError
-
-RECIPES = ("hubert-nano",)
+from insidessl_dash.core.errors import ConfigError, TrainingError
 
 
 def pretrain(
-    recipe: Annotated[str, typer.Argument(help=f"One of: {', '.join(RECIPES)}.")],
+    recipe: Annotated[str, typer.Argument(help="E.g. hubert-nano; an unknown one lists them all.")],
     data: Annotated[list[str], typer.Option(help="Folder, manifest or known corpus; repeatable.")],
     out_folder: Annotated[Path, typer.Option("--out", help="Where the run lives.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last state.")] = False,
@@ -27,41 +27,85 @@ def pretrain(
     batch_seconds: Annotated[float | None, typer.Option(help="Audio in a batch.", min=1.0)] = None,
     learning_rate: Annotated[float | None, typer.Option()] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting, NAME=VALUE; repeatable.")
+    ] = None,
     exclude: Annotated[
         list[str] | None, typer.Option(help="Corpus field to leave out, e.g. fsdd; repeatable.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
     licence: Annotated[str | None, typer.Option(help="Of the audio, for the card.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Decoded audio and targets; runs may share one.")
+    ] = None,
     ship_to: Annotated[
         Path | None, typer.Option("--ship", help="Write weights and card here at the end.")
     ] = None,
 ) -> None:
     """Train a member of the Nano family."""
-    import torch
-
-    from insidessl_dash.notebook import open_audio
-    from insidessl_dash.pretraining.card import ship, training_card
-    from insidessl_dash.pretraining.data import prepare
-    from insidessl_dash.pretraining.hubert import HubertRecipe
-    from insidessl_dash.pretraining.loop import Run, RunSettings
-
-    if recipe not in RECIPES:
-        raise ConfigError(f"No recipe named {recipe!r}. There are: {', '.join(RECIPES)}.")
-    given = {
+    given: dict[str, Any] = {
         "updates": updates,
         "batch_seconds": batch_seconds,
         "learning_rate": learning_rate,
         "seed": seed,
     }
+    given = {k: v for k, v in given.items() if v is not None} | _assignments(setting)
+    train(
+        recipe, given, data, exclude, out_folder, cache or out_folder / "cache",
+        resume=resume, extend=extend, threads=threads, licence=licence, ship_to=ship_to,
+    )  # fmt: skip
+
+
+def train(
+    name: str,
+    given: dict[str, Any],
+    audio: list[str],
+    exclude: list[str] | None,
+    folder: Path,
+    cache: Path,
+    *,
+    resume: bool,
+    extend: bool = False,
+    threads: int | None = None,
+    licence: str | None = None,
+    ship_to: Path | None = None,
+    digest: str | None = None,
+) -> None:
+    """Prepare the speech, run the recipe to its last update, write weights and card.
+
+    Args:
+        name: Of the recipe.
+        given: Settings that are not the default.
+        audio, exclude: Corpora, and values of the manifest's corpus field to leave out.
+        folder: Of the run.
+        cache: For decoded audio and targets.
+        resume, extend, threads, licence, ship_to: As for `pretrain`.
+        digest: Of the data that it must be.
+
+    Raises:
+        ConfigError: No such recipe, or a setting outside its range.
+        TrainingError: The data cannot be used, or is not what `digest` says.
+    """
+    import torch
+
+    from insidessl_dash.notebook import open_audio
+    from insidessl_dash.pretraining.card import ship, training_card
+    from insidessl_dash.pretraining.data import prepare
+    from insidessl_dash.pretraining.loop import Run
+    from insidessl_dash.pretraining.recipes import recipe_class
+
+    kind = recipe_class(name)
     try:
-        settings = RunSettings.model_validate({k: v for k, v in given.items() if v is not None})
-    except ValueError as error:
-        raise ConfigError(f"A setting is outside its range: {error}") from error
+        settings = kind.Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ".".join(map(str, first["loc"]))
+        known = ", ".join(kind.Settings.model_fields)
+        raise ConfigError(f"Setting {what}: {first['msg']}. {name} has: {known}.") from error
     if threads:
         torch.set_num_threads(threads)
-    corpus = open_audio(data).select(lambda u: u.corpus not in (exclude or []))
+    corpus = open_audio(audio).select(lambda u: u.corpus not in (exclude or []))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    cache = out_folder / "cache"
     with progress_bar() as progress:
         speech = prepare(
             corpus,
@@ -70,8 +114,16 @@ def pretrain(
             seed=settings.seed,
             progress=progress,
         )
-        objective = HubertRecipe(speech, settings, cache, progress)
-        run = Run(objective, speech, settings, out_folder, device, resume, extend)
+        if digest is not None and speech.digest != digest:
+            raise TrainingError(
+                "This is not the audio that the card names (digest "
+                f"{speech.digest[:12]}, the card says {digest[:12]}): give the same corpora, and "
+                "leave out the same ones."
+            )
+        run = Run(
+            kind(speech, settings, cache, progress),
+            speech, settings, folder, device, resume, extend,
+        )  # fmt: skip
         run.train(progress)
     in_words = (
         torch.cuda.get_device_name()
@@ -79,10 +131,24 @@ def pretrain(
         else f"{torch.get_num_threads()} CPU threads ({platform.machine()}, {os.cpu_count()} cores)"
     )
     card = training_card(run, corpus, in_words, licence)
-    ship(run, ship_to or out_folder / "final", card)
-    scores = card["held_out"]
+    ship(run, ship_to or folder / "final", card)
+    score = card["score"]
     out.print(
-        f"{run.update} updates, {run.seconds_seen:,.0f} s of audio seen; held-out masked accuracy "
-        f"{scores['masked_accuracy']:.4f} against {scores['majority_rate']:.4f} for the most "
-        f"common cluster ({scores['masked_accuracy'] / scores['majority_rate']:.2f} x)."
+        f"{run.update} updates, {run.seconds_seen:,.0f} s of audio seen; held-out speakers: "
+        f"{score['title']} {score['value']:.4f}; {score['chance_is']} {score['chance']:.4f}; "
+        f"at initialisation {score['at_initialisation']:.4f}."
     )
+
+
+def _assignments(pairs: list[str] | None) -> dict[str, Any]:
+    """``NAME=VALUE`` with the value as JSON where it is JSON, else as text."""
+    found: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--set {pair}: give NAME=VALUE.")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found

@@ -18,6 +18,9 @@ NOT_FOR = (
     "speech, made to show how layers differ."
 )
 
+_COUNTS = {"frames", "utterances"}
+_BOOKKEEPING = {"update", "learning_rate", "seconds_seen", "wall_s"}
+
 
 def training_card(run: Run, corpus: Corpus, device: str, licence: str | None) -> dict[str, Any]:
     """Everything that a reader of the weights should know, from the run's own log.
@@ -59,13 +62,9 @@ def training_card(run: Run, corpus: Corpus, device: str, licence: str | None) ->
         "wall_s": round(run.wall_s, 1),
         "device": device,
         "held_out": held_out[-1]["held_out"],
+        "score": run.recipe.score(held_out[-1]["held_out"], held_out[0]["held_out"]).model_dump(),
         "held_out_curve": [
-            {
-                "update": e["update"],
-                **{
-                    k: e["held_out"][k] for k in ("masked_loss", "masked_accuracy", "majority_rate")
-                },
-            }
+            {"update": e["update"], **{k: v for k, v in e["held_out"].items() if k not in _COUNTS}}
             for e in held_out
         ],
         "training_curve": _thin([e for e in log if "loss" in e]),
@@ -93,11 +92,9 @@ def _thin(entries: list[dict[str, Any]], points: int = 120) -> list[dict[str, An
     thinned = []
     for start in range(0, len(entries), size):
         part = entries[start : start + size]
+        kept = [key for key in part[0] if key not in _BOOKKEEPING]
         thinned.append(
-            {
-                "update": part[-1]["update"],
-                "loss": round(sum(e["loss"] for e in part) / len(part), 5),
-                "masked_accuracy": round(sum(e["masked_accuracy"] for e in part) / len(part), 5),
-            }
+            {"update": part[-1]["update"]}
+            | {key: round(sum(e[key] for e in part) / len(part), 5) for key in kept}
         )
     return thinned

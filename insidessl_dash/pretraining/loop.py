@@ -1,7 +1,7 @@
 """The one training loop: schedule, checkpoints, progress, exact resume.
 
-A recipe supplies data-dependent parts (build, loss, evaluate, export). Batches and masks follow
-from (seed, update), so a run that was killed and resumed takes the same steps as one that was not.
+Batches, masks and every other random choice follow from (seed, update), so a run that was killed
+and resumed takes the same steps as one that was not.
 """
 
 from __future__ import annotations
@@ -11,64 +11,19 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
-from pydantic import BaseModel, Field
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from insidessl_dash.core.errors import TrainingError
 from insidessl_dash.core.files import whole_file, write_json
 from insidessl_dash.core.progress import ProgressHook
-from insidessl_dash.core.types import SAMPLE_RATE
+from insidessl_dash.core.types import SAMPLE_RATE, stable_seed
 from insidessl_dash.pretraining.data import Batches, SpeechData
-
-
-class RunSettings(BaseModel, extra="forbid"):
-    """What determines a run. A resumed run must have the same."""
-
-    seed: int = 0
-    updates: int = Field(9000, ge=1)
-    batch_seconds: float = Field(14.0, ge=1.0)
-    max_crop_s: float = Field(8.0, ge=0.5)
-    clusters: int = Field(100, ge=2, le=65_000)
-    learning_rate: float = Field(1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.01
-    warmup: int = Field(500, ge=1)
-    clip_norm: float = 1.0
-    unmasked_updates: int = Field(3000, ge=0)
-    held_out_fraction: float = Field(0.1, gt=0, lt=1)
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-
-
-class Recipe(Protocol):
-    """One objective; `hubert.HubertRecipe` documents each method."""
-
-    name: str
-    objective: str
-
-    def build(self) -> Any:
-        """A freshly initialised `torch.nn.Module`, the same for the same seed."""
-        ...
-
-    def loss(
-        self, model: Any, batch: Any, update: int, device: str
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch, and what to log beside it."""
-        ...
-
-    def evaluate(
-        self, model: Any, device: str, max_crop_s: float, limit: int | None
-    ) -> dict[str, float]:
-        """Scores on held-out speakers."""
-        ...
-
-    def export(self, model: Any, folder: Path) -> None:
-        """Write the weights in the form that ships."""
-        ...
+from insidessl_dash.pretraining.recipe import Recipe, RunSettings
 
 
 def log_spaced(updates: int) -> list[int]:
@@ -120,7 +75,7 @@ class Run:
         self.folder, self.device = folder, device
         self.batches = Batches(data, settings.batch_seconds, settings.max_crop_s, settings.seed)
         self.model = recipe.build().to(device).train()
-        self.parameters = dict(self.model.named_parameters())
+        self.parameters = {k: p for k, p in self.model.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(),
             lr=0.0,
@@ -210,6 +165,7 @@ class Run:
         update = self.update + 1
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, update)
+        torch.manual_seed(stable_seed("torch", self.settings.seed, update))
         with torch.autocast(
             self.device.partition(":")[0],
             torch.bfloat16,
@@ -223,9 +179,10 @@ class Run:
                 f"{self.update} is kept. Try a lower learning rate."
             )
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.recipe.after_step(self.model, update)
         self.update = update
         self.seconds_seen += batch[0].size / SAMPLE_RATE
         return {

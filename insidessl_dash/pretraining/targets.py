@@ -3,6 +3,8 @@
 HuBERT iteration 1 (Hsu et al., 2106.07447): 39-d MFCC (13 with first and second differences)
 at 100 Hz, k = 100, every second label kept. Windows of 25 ms that start every 10 ms make label k
 cover samples [320 k, 320 k + 400): exactly what frame k of the encoder sees.
+
+Iteration 2, WavLM and MR-HuBERT: a layer of an earlier model, whose frames are these already.
 """
 
 from __future__ import annotations
@@ -15,13 +17,18 @@ from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 
 from insidessl_dash.audio import torchaudio_cpu  # noqa: F401  must precede torchaudio
+from insidessl_dash.core.errors import TrainingError
 from insidessl_dash.core.files import whole_file
 from insidessl_dash.core.progress import ProgressHook
 from insidessl_dash.core.types import SAMPLE_RATE, stable_hash
-from insidessl_dash.pretraining.data import SpeechData
+from insidessl_dash.encoders.loading import load_encoder
+from insidessl_dash.pretraining.data import HOP, SpeechData
 
 from torchaudio.compliance import kaldi  # isort: skip
 from torchaudio.functional import compute_deltas  # isort: skip
+
+Targets = tuple[list[NDArray[np.int64]], NDArray[np.float32]]
+"""The cluster of every frame of every utterance, and the centroids."""
 
 _FIT_FRAMES = 200_000
 
@@ -44,8 +51,8 @@ def mfcc39(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def mfcc_targets(
     data: SpeechData, clusters: int, seed: int, cache: Path, progress: ProgressHook
-) -> tuple[list[NDArray[np.int64]], NDArray[np.float32]]:
-    """Cluster label of every encoder frame of every utterance.
+) -> Targets:
+    """Cluster of 39-d MFCC at every encoder frame of every utterance.
 
     Fitted on training speakers only (at most 200,000 frames, drawn with the seed).
 
@@ -59,29 +66,102 @@ def mfcc_targets(
         for index in range(len(data.ids)):
             progress("MFCC", index, len(data.ids))
             features.append(mfcc39(data.waveform(index)))
-        rng = np.random.default_rng(seed)
         pool = np.concatenate(
             [f for f, out in zip(features, data.held_out, strict=True) if not out]
         )
-        pool = pool[rng.permutation(len(pool))[:_FIT_FRAMES]]
+        pool = pool[np.random.default_rng(seed).permutation(len(pool))[:_FIT_FRAMES]]
         progress("k-means", 0, 1)
-        kmeans = MiniBatchKMeans(
-            clusters,
-            batch_size=10_000,
-            n_init=20,
-            max_iter=100,
-            max_no_improvement=100,
-            reassignment_ratio=0.0,
-            random_state=seed,
-        ).fit(pool)
-        labels = [kmeans.predict(f)[::2].astype(np.uint16) for f in features]
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                labels=np.concatenate(labels),
-                lengths=np.array([len(x) for x in labels]),
-                centroids=kmeans.cluster_centers_.astype(np.float32),
-            )
+        kmeans = _fit(pool, clusters, seed)
+        _store(path, [kmeans.predict(f)[::2] for f in features], kmeans)
+    return _read(path)
+
+
+def layer_targets(
+    data: SpeechData,
+    teacher: str,
+    layer: int,
+    clusters: int,
+    seed: int,
+    cache: Path,
+    progress: ProgressHook,
+) -> Targets:
+    """Cluster of a layer of a trained model at every frame of every utterance.
+
+    Fitted on training speakers only: utterances drawn with the seed, until 200,000 frames.
+
+    Args:
+        data: The speech.
+        teacher: A model of the registry with frames of 20 ms.
+        layer: Which of its layers.
+        clusters, seed: Of the k-means.
+        cache: Where the labels are kept.
+        progress: Told how it goes.
+
+    Returns:
+        A list of int64 (T_i,) for each utterance, and the centroids, float32 (clusters, D).
+
+    Raises:
+        UnknownModelError, ModelError: The teacher cannot be loaded.
+        TrainingError: It has no such layer, or another frame rate.
+    """
+    encoder = load_encoder(teacher)
+    if layer >= len(encoder.layers) or encoder.frame_rates_hz[layer] != SAMPLE_RATE / HOP:
+        raise TrainingError(
+            f"{teacher} has {len(encoder.layers)} layers, and targets need one of "
+            f"{SAMPLE_RATE / HOP:g} frames a second: layer {layer} is not one."
+        )
+    key = stable_hash(
+        [encoder.weights_sha256, encoder.layer_policy, layer, data.digest, clusters, seed]
+    )
+    path = cache / f"targets-{key[:16]}.npz"
+    if not path.exists():
+
+        def states(index: int) -> NDArray[np.float32]:
+            waveform = torch.from_numpy(data.waveform(index))[None]
+            return encoder(waveform)[layer][0].cpu().numpy()
+
+        order = np.random.default_rng(seed).permutation(np.flatnonzero(~data.held_out))
+        pool: list[NDArray[np.float32]] = []
+        frames = 0
+        for index in order.tolist():
+            if frames >= _FIT_FRAMES:
+                break
+            progress(f"{teacher} layer {layer}: frames to fit", frames, _FIT_FRAMES)
+            pool.append(states(index))
+            frames += len(pool[-1])
+        progress("k-means", 0, 1)
+        kmeans = _fit(np.concatenate(pool)[:_FIT_FRAMES], clusters, seed)
+        labels = []
+        for index in range(len(data.ids)):
+            progress(f"{teacher} layer {layer}: labels", index, len(data.ids))
+            labels.append(kmeans.predict(states(index)))
+        _store(path, labels, kmeans)
+    return _read(path)
+
+
+def _fit(pool: NDArray[np.float32], clusters: int, seed: int) -> MiniBatchKMeans:
+    return MiniBatchKMeans(
+        clusters,
+        batch_size=10_000,
+        n_init=20,
+        max_iter=100,
+        max_no_improvement=100,
+        reassignment_ratio=0.0,
+        random_state=seed,
+    ).fit(pool)
+
+
+def _store(path: Path, labels: list[NDArray], kmeans: MiniBatchKMeans) -> None:
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            labels=np.concatenate(labels).astype(np.uint16),
+            lengths=np.array([len(x) for x in labels]),
+            centroids=kmeans.cluster_centers_.astype(np.float32),
+        )
+
+
+def _read(path: Path) -> Targets:
     with np.load(path, allow_pickle=False) as stored:
         flat = stored["labels"].astype(np.int64)
         return np.split(flat, np.cumsum(stored["lengths"])[:-1]), stored["centroids"]

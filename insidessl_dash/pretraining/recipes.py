@@ -1,0 +1,27 @@
+"""Every recipe by name; importing one imports what its objective needs, so it is done on use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from insidessl_dash.core.errors import ConfigError
+from insidessl_dash.pretraining.recipe import Recipe
+
+RECIPES = {
+    "wav2vec2-nano": "wav2vec2:Wav2Vec2Recipe",
+    "hubert-nano": "hubert:HubertRecipe",
+    "hubert-nano-it2": "hubert:HubertIteration2Recipe",
+    "wavlm-nano": "wavlm:WavLMRecipe",
+}
+
+
+def recipe_class(name: str) -> type[Recipe]:
+    """The class of a recipe.
+
+    Raises:
+        ConfigError: No such recipe.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"No recipe named {name!r}. There are: {', '.join(RECIPES)}.")
+    module, _, attribute = RECIPES[name].partition(":")
+    return getattr(import_module(f"insidessl_dash.pretraining.{module}"), attribute)
