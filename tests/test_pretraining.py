@@ -24,8 +24,14 @@ from insidessl_dash.pretraining import targets as targets_module
 from insidessl_dash.pretraining.card import training_card
 from insidessl_dash.pretraining.clusters import ClusterSettings
 from insidessl_dash.pretraining.data import Batches, SpeechData, held_out_speakers, prepare
+from insidessl_dash.pretraining.data2vec import teacher_targets
 from insidessl_dash.pretraining.loop import Run, learning_rate, log_spaced
 from insidessl_dash.pretraining.masking import span_mask
+from insidessl_dash.pretraining.mr_hubert import (
+    MRHubertRecipe,
+    NoLowLossRecipe,
+    OneRateRecipe,
+)
 from insidessl_dash.pretraining.recipe import NANO, RunSettings
 from insidessl_dash.pretraining.recipes import RECIPES, recipe_class
 from insidessl_dash.pretraining.targets import mfcc39
@@ -80,6 +86,8 @@ def start(data: SpeechData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for key, value in tiny.items():
         monkeypatch.setitem(NANO, key, value)
     monkeypatch.setattr(targets_module, "load_encoder", lambda name: _Teacher())
+    for kind in (MRHubertRecipe, NoLowLossRecipe, OneRateRecipe):
+        monkeypatch.setitem(kind.shape, "blocks", (1, 1, 1))
 
     def make(
         folder: str,
@@ -145,17 +153,32 @@ def test_checkpoints_are_log_spaced_and_load_as_encoders(
     names = sorted(p.name for p in (run.folder / "checkpoints").iterdir())
     assert names == [f"update-{u:06d}" for u in (0, 1, 2, 4, 6)]
     last = run.folder / "checkpoints" / "update-000006"
+    family = name.partition("-nano")[0]
     card = ModelCard(
-        name="last", title="last", family=_family(name), size="nano", kind="transformers",
-        source=str(last),
+        name="last", title="last", family=family, size="nano", source=str(last),
+        kind="mr-hubert" if family == "mr-hubert" else "transformers",
     )  # fmt: skip
     states = load_encoder(card, device="cpu")(torch.randn(1, 16_000))
-    assert [tuple(state.shape) for state in states] == [(1, 49, 32)] * 3
+    frames = [49, 49, 49]
+    if family == "mr-hubert":
+        low = 49 if name.endswith("b5a") else 25
+        frames = [49, 49, low, low, 49, 49]
+    assert [tuple(state.shape) for state in states] == [(1, count, 32) for count in frames]
     assert (last / "head.safetensors").stat().st_size > 0
 
 
-def _family(name: str) -> str:
-    return name.split("-")[0]
+def test_the_low_rate_has_a_loss_where_it_should(start: Callable[..., Run]) -> None:
+    losses = {}
+    for name in ("mr-hubert-nano", "mr-hubert-nano-b4a", "mr-hubert-nano-b5a"):
+        settings = _settings(name).model_copy(update={"unmasked_updates": 0})
+        run = start(name, settings, name=name)
+        loss, metrics = run.recipe.loss(run.model, run.batches(0), 1, "cpu")
+        losses[name] = loss.item() / metrics["masked_loss"]
+        rates = run.model.encoder.config.rates_ms
+        assert tuple(rates) == ((20, 20, 20) if name.endswith("b5a") else (20, 40, 20))
+    assert losses["mr-hubert-nano-b4a"] == pytest.approx(1)
+    assert losses["mr-hubert-nano"] > 1.5
+    assert losses["mr-hubert-nano-b5a"] > 1.5
 
 
 def test_wav2vec2_scores_candidates_as_transformers_does() -> None:
@@ -221,6 +244,29 @@ def test_mixing_has_the_energy_that_was_drawn_and_leaves_the_rest() -> None:
             stretch = added[where[0] : where[-1] + 1]
             ratio = 10 * np.log10(np.mean(stretch**2) / np.mean(waves[row] ** 2))
             assert ratio == pytest.approx(-10 if noise else 3, abs=0.01)
+
+
+def test_the_data2vec_teacher_is_a_moving_average_and_sees_everything(
+    start: Callable[..., Run],
+) -> None:
+    name = "data2vec-nano"
+    settings = _settings(name).model_copy(
+        update={"updates": 2, "top_layers": 1, "momentum_start": 0.5, "momentum_end": 0.5}
+    )
+    run = start("ema", settings, name=name)
+    key = "feature_projection.projection.weight"
+    first = run.model.encoder.state_dict()[key].clone()
+    run._step()
+    second = run.model.encoder.state_dict()[key].clone()
+    assert not torch.equal(first, second)
+    teacher = run.model.teacher.state_dict()[key]
+    torch.testing.assert_close(teacher, (first + second) / 2)
+
+    waves = torch.randn(1, 16_000)
+    targets = teacher_targets(run.model.teacher, waves, 1)
+    torch.testing.assert_close(targets.mean(1), torch.zeros(1, 32), atol=1e-5, rtol=0)
+    torch.testing.assert_close(targets.var(1, correction=0), torch.ones(1, 32), atol=1e-2, rtol=0)
+    assert all(not p.requires_grad for p in run.model.teacher.parameters())
 
 
 def test_targets_of_a_layer_are_its_nearest_centroids(

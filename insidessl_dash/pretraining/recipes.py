@@ -12,6 +12,10 @@ RECIPES = {
     "hubert-nano": "hubert:HubertRecipe",
     "hubert-nano-it2": "hubert:HubertIteration2Recipe",
     "wavlm-nano": "wavlm:WavLMRecipe",
+    "data2vec-nano": "data2vec:Data2VecRecipe",
+    "mr-hubert-nano": "mr_hubert:MRHubertRecipe",
+    "mr-hubert-nano-b4a": "mr_hubert:NoLowLossRecipe",
+    "mr-hubert-nano-b5a": "mr_hubert:OneRateRecipe",
 }
 
 
