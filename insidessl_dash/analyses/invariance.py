@@ -31,6 +31,7 @@ from insidessl_dash.audio.perturb import PERTURBATIONS, unknown
 from insidessl_dash.core.lenses import MeasureInfo, lens
 
 _NO_DIRECTION = 1e-7  # of a unit vector: what float32 features resolve
+_NO_MEAN = 1e-5  # of the frames' size: features whose mean was taken away keep less, as rounding
 
 
 class InvarianceConfig(LensConfig):
@@ -197,7 +198,7 @@ def _unit_means(layers: Sequence[Tensor]) -> NDArray[np.float64]:
     """Mean over frames of each layer, scaled to unit length: float64 (B, layers, largest D).
 
     Narrower layers are filled with zeros, which change no product; NaN where the mean has no
-    direction.
+    direction: it is zero, or rounding beside the frames.
     """
     width = max(layer.shape[-1] for layer in layers)
     unit = np.zeros((len(layers[0]), len(layers), width))
@@ -206,7 +207,8 @@ def _unit_means(layers: Sequence[Tensor]) -> NDArray[np.float64]:
             layer = layer.cpu()  # float64 is not to be had everywhere
         mean = layer.mean(dim=1, dtype=torch.float64).cpu().numpy()
         norm = np.linalg.norm(mean, axis=-1, keepdims=True)
-        defined = np.isfinite(norm) & (norm > 0)
+        size = torch.linalg.vector_norm(layer, dim=(1, 2)).cpu().numpy() / layer.shape[1] ** 0.5
+        defined = np.isfinite(norm) & (norm > _NO_MEAN * size[:, None])
         unit[:, index, : mean.shape[-1]] = np.where(
             defined, mean / np.where(defined, norm, 1.0), np.nan
         )

@@ -182,6 +182,22 @@ BUILT_IN: tuple[ModelCard, ...] = (
         not_for="Supervised: a contrast to the self-supervised families, not one of them.",
     ),
     ModelCard(
+        name="ecapa-voxceleb",
+        title="ECAPA-TDNN (VoxCeleb)",
+        family="ecapa",
+        size="base",
+        kind="ecapa",
+        source="speechbrain/spkrec-ecapa-voxceleb",
+        objective="classification of speakers with an additive angular margin",
+        data="VoxCeleb 1 and 2, training parts: interviews of 7,205 speakers",
+        layers=6,
+        supervised=True,
+        licence="Apache-2.0",
+        paper="arXiv:2005.07143",
+        not_for="Trained to tell speakers apart: a contrast to self-supervision, not evidence of "
+        "it. Its last layer is one vector an utterance, so no path and no spread there.",
+    ),
+    ModelCard(
         name="melspec",
         title="MelSpec (log-mel)",
         family="melspec",

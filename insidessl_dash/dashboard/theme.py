@@ -61,8 +61,9 @@ PALETTES: dict[Scheme, Palette] = {
 }
 
 # Nano, Base, Large of each family: further from the ground with size. Hues of Okabe and Ito within
-# eight degrees (violet for families nobody has named); lightness chosen so that no two families of
-# a size come closer than a CIE76 difference of 12, with or without a colour vision deficiency.
+# eight degrees (olive for speaker models, violet for families nobody has named); lightness chosen
+# so that no two families of a size come closer than a CIE76 difference of 12, with or without a
+# colour vision deficiency.
 FAMILY_COLOURS: dict[Scheme, dict[str, tuple[str, str, str]]] = {
     "light": {
         "hubert": ("#238dd4", "#2370bd", "#014e8e"),
@@ -70,6 +71,7 @@ FAMILY_COLOURS: dict[Scheme, dict[str, tuple[str, str, str]]] = {
         "wavlm": ("#059258", "#006f4f", "#00372b"),
         "data2vec": ("#b65d90", "#954073", "#7f2652"),
         "unispeech-sat": ("#c48309", "#9d7200", "#805c03"),
+        "ecapa": ("#88903f", "#71773d", "#51552b"),
         "other": ("#6667a7", "#50508e", "#3f2964"),
         "whisper": ("#63676e", "#4a4e55", "#33363b"),
         "melspec": ("#74787f", "#74787f", "#74787f"),
@@ -80,6 +82,7 @@ FAMILY_COLOURS: dict[Scheme, dict[str, tuple[str, str, str]]] = {
         "wavlm": ("#008b53", "#48be81", "#95ffc1"),
         "data2vec": ("#a95184", "#ce6e98", "#ffa5c9"),
         "unispeech-sat": ("#d9a00f", "#fdb443", "#ffd891"),
+        "ecapa": ("#80883b", "#a2aa57", "#b8cc00"),
         "other": ("#7172b4", "#9a85c8", "#d1beff"),
         "whisper": ("#a3a7ad", "#c2c5c9", "#e2e4e6"),
         "melspec": ("#90959b", "#90959b", "#90959b"),
@@ -94,6 +97,7 @@ SYMBOLS = {
     "data2vec": "triangle-up",
     "unispeech-sat": "triangle-down",
     "whisper": "square-open",
+    "ecapa": "hexagon",
     "other": "pentagon",
 }
 DASHES = {
@@ -103,6 +107,7 @@ DASHES = {
     "data2vec": "12px,3px,3px,3px",
     "unispeech-sat": "7px,3px,2px,3px,2px,3px",
     "whisper": "9px,3px,2px,3px",
+    "ecapa": "11px,3px,2px,3px,2px,3px,2px,3px",
     "other": "14px,4px",
 }
 VARIANT_DASHES = ("4px,3px", "16px,4px,6px,4px", "8px,2px,2px,2px,2px,2px", "3px,5px", "20px,4px")

@@ -14,6 +14,7 @@ from insidessl_dash.core.errors import ModelError
 from insidessl_dash.core.registry import Registry
 from insidessl_dash.core.registry import registry as default_registry
 from insidessl_dash.encoders.base import Encoder
+from insidessl_dash.encoders.ecapa import load_ecapa
 from insidessl_dash.encoders.melspec import MelSpecEncoder
 from insidessl_dash.encoders.sources import Checkpoint, find_checkpoint
 from insidessl_dash.encoders.transformers_encoder import (
@@ -76,6 +77,8 @@ def load_encoder(
     device = _device(device)
     if card.kind == "melspec":
         return MelSpecEncoder(card, device)
+    if card.kind == "ecapa":
+        return load_ecapa(card, precomputed=known.precomputed, device=device)
     if card.kind == "random":
         return _initialise(card, known, device)
     checkpoint = find_checkpoint(
@@ -113,6 +116,8 @@ def _initialise(card: ModelCard, known: Registry, device: str) -> Encoder:
     if card.base is None or card.seed is None:
         raise ModelError(f"The card of {card.name} is of kind random but lacks base or seed.")
     base = known.get(card.base)
+    if base.kind == "ecapa":
+        return load_ecapa(card, precomputed=known.precomputed, device=device, base=base)
     checkpoint = find_checkpoint(
         card.local or base.local or base.source,
         revision=base.revision,

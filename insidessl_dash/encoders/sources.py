@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,18 +67,9 @@ def find_checkpoint(
     Raises:
         ModelError: No such folder or repository, the hub does not answer, or no usable config.
     """
-    commit = ""
-    if source.startswith("shipped:"):
-        folder = _shipped(source.removeprefix("shipped:"), precomputed)
-    elif source and Path(source).expanduser().is_dir():
-        folder = Path(source).expanduser()
-    elif _HUB_ID.fullmatch(source):
-        folder, commit = _from_hub(source, revision, weights)
-    else:
-        raise ModelError(
-            f"{source!r} is neither a folder on this machine nor a hub id like "
-            "facebook/hubert-base-ls960: correct the source of the model."
-        )
+    folder, commit = _find(
+        source, precomputed, lambda: _from_hub(source, revision=revision, weights=weights)
+    )
     config = _read_json(folder / _CONFIG)
     if config is None:
         raise ModelError(
@@ -85,6 +77,51 @@ def find_checkpoint(
             f"{_CONFIG} and {SAFETENSORS} in it."
         )
     return Checkpoint(source, folder, commit, config, _read_json(folder / _PREPROCESSOR))
+
+
+def find_folder(
+    source: str, *, revision: str = "main", precomputed: Path, wanted: Sequence[str]
+) -> tuple[Path, str]:
+    """Folder and commit ("" for a folder) of weights that no config.json describes.
+
+    Args:
+        source: As in `find_checkpoint`.
+        revision: Branch, tag or commit on the hub.
+        precomputed: Folder of what ships.
+        wanted: Names of the weights file, most wanted first; of a hub repository only the first
+            one that exists is fetched.
+
+    Raises:
+        ModelError: No such folder or repository, or the hub does not answer.
+    """
+
+    def from_hub() -> tuple[Path, str]:
+        asked = revision
+        for name in wanted:
+            folder = _snapshot(source, asked, [name])
+            # The commit, not the branch: what follows must come from the same state.
+            asked = _commit(folder) or revision
+            if (folder / name).exists():
+                break
+        return folder, _commit(folder)
+
+    return _find(source, precomputed, from_hub)
+
+
+def _find(
+    source: str, precomputed: Path, from_hub: Callable[[], tuple[Path, str]]
+) -> tuple[Path, str]:
+    """Folder and hub commit of a source."""
+    if source.startswith("shipped:"):
+        return _shipped(source.removeprefix("shipped:"), precomputed), ""
+    if source and Path(source).expanduser().is_dir():
+        return Path(source).expanduser(), ""
+    if _HUB_ID.fullmatch(source):
+        return from_hub()
+    raise ModelError(
+        f"{source!r} is neither a folder on this machine nor a hub id like "
+        "facebook/hubert-base-ls960: correct the source of the model."
+    )
 
 
 def _shipped(name: str, precomputed: Path) -> Path:
@@ -111,15 +148,19 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _from_hub(repository: str, revision: str, weights: bool) -> tuple[Path, str]:
+def _from_hub(repository: str, *, revision: str, weights: bool) -> tuple[Path, str]:
     """Folder and commit of a hub repository in the local cache of the hub."""
     wanted = _DESCRIPTION + (_WANTED_SAFETENSORS if weights else [])
     folder = _snapshot(repository, revision, wanted)
-    commit = folder.name if _COMMIT.fullmatch(folder.name) else ""
+    commit = _commit(folder)
     if weights and not any((folder / name).exists() for name in WEIGHT_FILES):
         # The commit, not the branch: both halves must come from the same state.
         folder = _snapshot(repository, commit or revision, _DESCRIPTION + _WANTED_PICKLED)
     return folder, commit
+
+
+def _commit(snapshot: Path) -> str:
+    return snapshot.name if _COMMIT.fullmatch(snapshot.name) else ""
 
 
 def _snapshot(repository: str, revision: str, wanted: list[str]) -> Path:

@@ -166,6 +166,39 @@ def load_into(
     return model.eval().requires_grad_(False)
 
 
+def load_plain(network: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Put a checkpoint's tensors into a network that is not of transformers, as float32.
+
+    The network is left in eval mode, without gradients.
+
+    Raises:
+        ModelError: Tensors are missing, left over, of the wrong shape or not finite.
+    """
+    own = network.state_dict()
+    differences = {
+        "wrong shapes": {
+            f"{name} {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
+            for name in own.keys() & tensors.keys()
+            if own[name].shape != tensors[name].shape
+        },
+        "missing": own.keys() - tensors.keys(),
+        "not part of it": tensors.keys() - own.keys(),
+        "NaN or infinity": {
+            name
+            for name, tensor in tensors.items()
+            if tensor.is_floating_point() and not tensor.isfinite().all()
+        },
+    }
+    said = [f"{what}: {_some(names)}" for what, names in differences.items() if names]
+    if said:
+        raise ModelError(
+            f"The weights in {where} are not those of a {type(network).__name__} "
+            f"({'; '.join(said)}): use another checkpoint, or fetch it again."
+        )
+    network.load_state_dict(dict(tensors))
+    network.float().eval().requires_grad_(False)
+
+
 def files_digest(files: Sequence[Path]) -> str:
     """SHA-256 of a weights file; of several, the hash of their names and digests.
 
