@@ -32,6 +32,7 @@ def mine(tmp_path: Path) -> Iterator[tuple[Services, analysis.Analysis]]:
         services,
         {
             "job": "0123",
+            "search": "",
             "results": [result.key for result in results],
             "names": {"upload-000": '<img src=x onerror="alert(1)">.wav'},
             "skipped": {"broken.wav": "broken.wav: cannot be decoded."},
@@ -45,10 +46,10 @@ def own(
 ) -> dict[str, Any]:
     services, done = made
     start = {"lens": "entropy", "measure": None, "corpus": None, "layer": None, **changes}
+    done = {**done, "search": search}
     return analysis.update(
-        catalogue_of(services, visible), done, start, screen=SCREEN, search=search,
-        fresh=not changes,
-    )  # fmt: skip
+        catalogue_of(services, visible), done, start, screen=SCREEN, fresh=not changes
+    )
 
 
 def test_an_analysis_is_drawn_over_the_references(mine: Any) -> None:
@@ -65,7 +66,7 @@ def test_an_analysis_is_drawn_over_the_references(mine: Any) -> None:
     }  # fmt: skip
     assert update["view_hidden"] is False
     assert update["empty_hidden"] is True
-    assert urls.parameter(update["search"], "job") == "0123"
+    assert update["shown"]["values"]["job"] == "0123"
 
 
 def test_names_of_files_are_text_never_markup(mine: Any) -> None:
@@ -86,7 +87,7 @@ def test_where_the_first_measure_is_not_defined_another_is_shown_and_why(mine: A
 
 def test_the_address_reproduces_the_analysis(mine: Any) -> None:
     first = own(mine, lens="curvature", measure="folded", layer="3")
-    again = own(mine, first["search"])
+    again = own(mine, urls.query(first["shown"]["values"]))
     assert (again["lens"], again["measure"], again["layer"]) == ("curvature", "folded", "3")
     assert again["paint"] == first["paint"]
 
@@ -114,8 +115,26 @@ def test_a_private_result_needs_its_owner(mine: Any) -> None:
 
 
 def test_deleting_ones_data_empties_the_view(mine: Any) -> None:
-    update = analysis.update(
-        catalogue_of(mine[0]), None, {}, screen=SCREEN, search="?lens=curvature&job=0123&at=3"
-    )
+    update = analysis.update(catalogue_of(mine[0]), None, {}, screen=SCREEN)
     assert (update["view_hidden"], update["empty_hidden"]) == (True, False)
-    assert update["search"] == "?lens=curvature"
+    assert set(update["shown"]["values"]) == {"job", "own", "own_measure", "reference", "at"}
+    assert set(update["shown"]["values"].values()) == {None}
+
+
+def test_the_address_is_read_until_the_analysis_was_shown(mine: Any) -> None:
+    """Depth and scheme are set while the first answer is on its way; Dash then drops that one."""
+    services, done = mine
+    client = create_app(services.uploads.settings, services).server.test_client()
+    values = {f"{ids.SCREEN}.data": SCREEN, f"{ids.DEPTH}.value": "percent",
+              f"{ids.BAND}.value": "ci95", f"{ids.OWN_LENS}.value": "entropy"}  # fmt: skip
+    place, changed = f"{ids.OWN_GRAPH}.figure", f"{ids.DEPTH}.value"
+    assert fire(client, place, values, changed).status_code == 204, "the link is still to be read"
+    public = [result.key for result in services.store.results() if result.model.size != "baseline"]
+    link = {**done, "results": public, "search": "?own=curvature"}
+    values[f"{ids.ANALYSIS}.data"] = link
+    answer = fire(client, place, values, changed).json["response"]
+    assert answer[ids.OWN_LENS]["value"] == "curvature"
+    assert answer[ids.OWN_FOLLOWED] == {"data": "0123"}
+    values[f"{ids.OWN_FOLLOWED}.data"] = "0123"
+    answer = fire(client, place, values, changed).json["response"]
+    assert "value" not in answer[ids.OWN_LENS], "now the controls decide"

@@ -100,14 +100,33 @@
     window.dash_clientside.set_props(id, props);
   };
 
-  page.setParameter = function (name, value) {
+  // -- the address ----------------------------------------------------------------------------
+
+  // Each part of the page sets its own parameters (null takes one away) and leaves the others. The
+  // app is told of an address only where the visitor went to it (see callbacks/screen.py).
+  let search = window.location.search;
+  let visits = 1;
+
+  page.setParameters = function (values, replace) {
     const query = new URLSearchParams(window.location.search);
-    if ((query.get(name) || "") === value) return;
-    if (value) query.set(name, value);
-    else query.delete(name);
+    for (const [name, value] of Object.entries(values)) {
+      if (value === null) query.delete(name);
+      else query.set(name, value);
+    }
     const text = query.toString().replaceAll("%2C", ",");
-    page.set("url", { search: text ? `?${text}` : "" });
+    const next = text ? `?${text}` : "";
+    if (next === window.location.search) return;
+    search = next;
+    const address = `${window.location.pathname}${next}${window.location.hash}`;
+    window.history[replace ? "replaceState" : "pushState"](null, "", address);
   };
+
+  window.addEventListener("popstate", () => {
+    if (window.location.search === search) return; // only the part after the # changed
+    search = window.location.search;
+    visits += 1;
+    page.set("asked", { data: { search, visit: visits } });
+  });
 
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy], [data-copy-from]");
@@ -208,6 +227,12 @@
       screen() {
         told = screen();
         return told;
+      },
+      asked() {
+        return { search, visit: visits };
+      },
+      shown(part) {
+        if (part) page.setParameters(part.values, part.replace);
       },
       paint(parts) {
         for (const [id, markup] of Object.entries(parts || {})) paint(id, markup);

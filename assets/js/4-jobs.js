@@ -49,9 +49,9 @@
       const ended = await watch(job, draw, () => current === job.id);
       if (!ended) return;
       if (ended.state === "done") {
+        page.setParameters({ job: ended.id });
         hand(ended);
         show();
-        page.setParameter("job", ended.id);
       }
       conclude(ended);
     } finally {
@@ -62,7 +62,13 @@
 
   function hand(job) {
     page.set("analysis", {
-      data: { job: job.id, results: job.results, names: job.names, skipped: job.skipped },
+      data: {
+        job: job.id,
+        search: window.location.search,
+        results: job.results,
+        names: job.names,
+        skipped: job.skipped,
+      },
     });
   }
 
@@ -177,7 +183,7 @@
       await follow(job);
     } catch (error) {
       if (error.status !== 404) return failed(error.message);
-      page.setParameter("job", "");
+      page.setParameters({ job: null }, true);
       failed("The analysis in this link was deleted, has expired, or is somebody else's.");
     }
   });

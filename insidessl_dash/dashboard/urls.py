@@ -5,7 +5,7 @@ The state of the page lives in its query string, so a link shows what its sender
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
@@ -105,19 +105,19 @@ def parse(search: str | None) -> View:
     return View(**found).tidy()
 
 
-def with_view(search: str | None, view: View) -> str:
-    """The query string of a view: only what differs from the defaults, then what was foreign.
+def parameters(view: View) -> dict[str, str | None]:
+    """The parameters that name a view; None where it is the default one.
 
-    >>> with_view("?job=12&lens=entropy", View(lens="curvature"))
-    '?lens=curvature&job=12'
+    >>> query(parameters(View(lens="curvature", sizes=("nano",))))
+    '?lens=curvature&sizes=nano'
     """
     default, view = View(), view.tidy()
-    pairs = [
-        (name, ",".join(value) if name in _LISTS else value)
-        for name in _FIELDS
-        if (value := getattr(view, name)) != getattr(default, name)
-    ]
-    return _query(pairs + [(k, v) for k, v in _pairs(search) if k not in _FIELDS])
+    texts: dict[str, str | None] = {}
+    for name in _FIELDS:
+        value = getattr(view, name)
+        text = ",".join(value) if name in _LISTS else value
+        texts[name] = None if value == getattr(default, name) else text
+    return texts
 
 
 def parameter(search: str | None, name: str) -> str:
@@ -129,14 +129,14 @@ def parameter(search: str | None, name: str) -> str:
     return dict(_pairs(search)).get(name, "")
 
 
-def with_parameters(search: str | None, values: Mapping[str, str]) -> str:
-    """A query string with some parameters set, or taken away where they are "".
+def query(values: Mapping[str, str | None]) -> str:
+    """The query string of some parameters, without those that are None.
 
-    >>> with_parameters("?lens=curvature&job=12", {"job": ""})
+    >>> query({"lens": "curvature", "job": None})
     '?lens=curvature'
     """
-    kept = [(k, v) for k, v in _pairs(search) if k not in values]
-    return _query(kept + [(k, v) for k, v in values.items() if v])
+    text = urlencode([(k, v) for k, v in values.items() if v is not None], safe=",")
+    return f"?{text}" if text else ""
 
 
 def lens_or_first(name: str) -> LensInfo:
@@ -146,8 +146,3 @@ def lens_or_first(name: str) -> LensInfo:
 
 def _pairs(search: str | None) -> list[tuple[str, str]]:
     return parse_qsl((search or "").lstrip("?"), keep_blank_values=True)
-
-
-def _query(pairs: Iterable[tuple[str, str]]) -> str:
-    text = urlencode(list(pairs), safe=",")
-    return f"?{text}" if text else ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -88,6 +89,18 @@ class Visit:
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self._said.append(str(error)))
         self.page.on("request", lambda request: self._asked.append(request.url))
+
+    def hold(self) -> Callable[[], None]:
+        """Keep the questions of the callbacks back until the returned function is called."""
+        held, address = [], re.compile("_dash-update-component")
+        self.page.route(address, lambda route: held.append(route))
+
+        def release() -> None:
+            self.page.unroute(address)
+            for route in held:
+                route.continue_()
+
+        return release
 
     def open(self, search: str = "") -> Visit:
         """Open the page and wait for its figure."""

@@ -81,6 +81,33 @@ def test_somebody_else_sees_nothing_of_it(visit, recordings) -> None:
     expect(stranger.page.locator("#file-list li")).to_have_count(0)
 
 
+def test_a_link_that_fails_while_the_figure_is_on_its_way_leaves_the_figure(visit) -> None:
+    visitor = visit()
+    visitor.forgiven.append("404")
+    release = visitor.hold()
+    visitor.page.goto(f"{visitor.address}/?lens=curvature&job=0123")
+    expect(visitor.page.locator("#job")).to_contain_text("somebody else's")
+    expect(visitor.page).to_have_url(re.compile(r"\?lens=curvature$"))
+    release()
+    expect(visitor.page.locator("#layers-graph .main-svg").first).to_be_visible()
+    expect(visitor.page.locator("#layers-legend .curve")).to_have_count(4)
+    expect(visitor.page.get_by_role("radio", name="Curvature").first).to_be_checked()
+
+
+def test_a_link_to_an_analysis_keeps_what_it_says_of_both_sections(visit, recordings) -> None:
+    page = visit().open().page
+    choose(page, recordings[0])
+    analyze(page)
+    job = re.search(r"job=(\w+)", page.url)
+    assert job
+    page.goto(f"{page.url.split('?')[0]}?depth=percent&job={job[1]}&own=curvature&at=3")
+    expect(page.locator("#own-caption")).to_contain_text("Curvature of every layer")
+    expect(page.locator("#own-layer")).to_have_value("layer 3")
+    expect(page.get_by_role("radio", name="Percent")).to_be_checked()
+    for part in ("depth=percent", job[1], "own=curvature", "at=3"):
+        expect(page).to_have_url(re.compile(part))
+
+
 def test_a_dropped_file_is_taken(visit) -> None:
     visitor = visit().open()
     visitor.forgiven.append("422")

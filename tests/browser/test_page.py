@@ -89,6 +89,35 @@ def test_a_link_reproduces_the_view_and_back_returns(visit) -> None:
     expect(page.get_by_role("radio", name="Folded")).to_be_checked()
 
 
+def test_going_back_is_never_a_trap(visit) -> None:
+    page = visit().open().page
+    page.goto(f"{page.url}?lens=entropy&depth=index")
+    expect(page.locator("#layers-legend .curve")).to_have_count(4)
+    expect(page).to_have_url(re.compile(r"/$"))
+    page.go_back()
+    expect(page.locator(TITLE).first).to_have_text("Normalised matrix entropy")
+    page.get_by_role("link", name="Cite").click()
+    page.locator("#lens label", has_text="Curvature").click()
+    expect(page).to_have_url(re.compile(r"\?lens=curvature#cite$"))
+    page.go_back()
+    expect(page.locator(TITLE).first).to_have_text("Normalised matrix entropy")
+    expect(page.get_by_role("radio", name="Entropy").first).to_be_checked()
+
+
+def test_what_is_asked_while_an_answer_is_on_its_way_is_not_lost(visit) -> None:
+    visitor = visit().open()
+    page = visitor.page
+    release = visitor.hold()
+    page.locator("#lens label", has_text="Curvature").click()
+    page.get_by_role("button", name="Dark colour scheme").click()
+    page.get_by_role("link", name="Dynamics").click()
+    release()
+    expect(page.locator(TITLE).first).to_have_text("Curvature (rad)")
+    ground = page.locator("#layers-graph .main-svg").first
+    expect(ground).to_have_css("background-color", "rgb(20, 24, 29)")
+    expect(page).to_have_url(re.compile(r"\?lens=curvature"))
+
+
 def test_a_curve_is_hidden_and_shown_without_losing_the_place(visit) -> None:
     page = visit().open().page
     traces = page.locator("#layers-graph .scatterlayer .trace")

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import dash
-from dash import ClientsideFunction, Input, Output, State, ctx, no_update
+from dash import ClientsideFunction, Input, Output, State, no_update
+from dash.exceptions import PreventUpdate
 
 from insidessl_dash.core.lenses import LENSES, LensInfo, MeasureInfo
 from insidessl_dash.dashboard import ids, urls
 from insidessl_dash.dashboard.callbacks.choice import Catalogue
-from insidessl_dash.dashboard.callbacks.screen import Screen, read
+from insidessl_dash.dashboard.callbacks.screen import Screen, Shown, read
 from insidessl_dash.dashboard.figures.lens import lens_figure
 from insidessl_dash.dashboard.figures.own import own_caption, utterance_table
 from insidessl_dash.dashboard.figures.points import Line
@@ -43,20 +44,23 @@ _PARTS = {
     "view_hidden": (ids.OWN_VIEW, "hidden"),
     "figure": (ids.OWN_GRAPH, "figure"),
     "paint": (ids.OWN_PAINT, "data"),
+    "shown": (ids.OWN_SHOWN, "data"),
 }
 
 
 class Analysis(TypedDict):
-    """An ended job, as assets/js/jobs.js keeps it in the browser.
+    """An ended job, as assets/js/4-jobs.js keeps it in the browser.
 
     Attributes:
         job: Its id.
+        search: The query string when it ended: what of it is to be shown first.
         results: Keys.
         names: Utterance id -> the name its owner gave the file.
         skipped: That name -> why the file is in no curve.
     """
 
     job: str
+    search: str
     results: list[str]
     names: dict[str, str]
     skipped: dict[str, str]
@@ -74,7 +78,7 @@ def register(app: dash.Dash, catalogue: Catalogue) -> None:
     @app.callback(
         output={
             **{name: Output(*place) for name, place in {**_CONTROLS, **_PARTS}.items()},
-            "search": Output(ids.URL, "search", allow_duplicate=True),
+            "followed": Output(ids.OWN_FOLLOWED, "data"),
         },
         inputs={
             "analysis": Input(ids.ANALYSIS, "data"),
@@ -82,7 +86,7 @@ def register(app: dash.Dash, catalogue: Catalogue) -> None:
             "depth": Input(ids.DEPTH, "value"),
             "band": Input(ids.BAND, "value"),
             "screen": Input(ids.SCREEN, "data"),
-            "search": State(ids.URL, "search"),
+            "followed": State(ids.OWN_FOLLOWED, "data"),
         },
         prevent_initial_call=True,
     )
@@ -92,13 +96,16 @@ def register(app: dash.Dash, catalogue: Catalogue) -> None:
         depth: str,
         band: str,
         screen: Screen | None,
-        search: str | None,
+        followed: str | None,
     ) -> dict[str, Any]:
-        fresh = ids.ANALYSIS in ctx.triggered_prop_ids.values()
-        return update(
-            catalogue, analysis, controls, depth=depth, band=band, screen=screen, search=search,
-            fresh=fresh,
+        if analysis is None and followed is None:
+            raise PreventUpdate  # nothing to show, and the address may name what is on its way
+        job = analysis["job"] if analysis else None
+        found = update(
+            catalogue, analysis, controls, depth=depth, band=band, screen=screen,
+            fresh=job != followed,
         )  # fmt: skip
+        return {**found, "followed": job}
 
 
 def update(
@@ -109,7 +116,6 @@ def update(
     depth: str = "index",
     band: str = "ci95",
     screen: Screen | None = None,
-    search: str | None = "",
     fresh: bool = False,
 ) -> dict[str, Any]:
     """What the right half shows of an analysis.
@@ -120,20 +126,19 @@ def update(
         controls: Values of lens, measure, corpus (the reference) and layer.
         depth, band: As in the section above.
         screen: What the browser said of itself.
-        search: The query string.
         fresh: Whether the analysis is new, so that the address decides what is shown of it.
     """
-    outputs = [*_CONTROLS, *_PARTS, "search"]
+    outputs = [*_CONTROLS, *_PARTS]
     own = _own(catalogue, analysis)
     if analysis is None or not own:
-        gone = urls.with_parameters(search, dict.fromkeys([*_ADDRESS.values(), "job"], ""))
-        changed = no_update if gone == (search or "") else gone
+        gone = Shown(values=dict.fromkeys([*_ADDRESS.values(), "job"]), replace=False)
         return {
             **dict.fromkeys(outputs, no_update),
             "empty_hidden": False,
             "view_hidden": True,
-            "search": changed if analysis is None else no_update,
+            "shown": gone if analysis is None else no_update,
         }
+    search = analysis["search"]
     asked = {k: urls.parameter(search, v) for k, v in _ADDRESS.items()} if fresh else controls
     lenses = [lens for lens in LENSES if any(r.lens == lens.name for r in own)]
     lens = next((entry for entry in lenses if entry.name == asked["lens"]), lenses[0])
@@ -161,15 +166,14 @@ def update(
     rows = utterance_table(
         mine, values, measure.name, layer, analysis["names"], analysis["skipped"]
     )
-    shown = {"lens": lens.name, "measure": measure.name, "corpus": corpus, "layer": layer}
+    chosen = {"lens": lens.name, "measure": measure.name, "corpus": corpus, "layer": layer}
     address = {
         "job": analysis["job"],
-        "own": "" if lens is lenses[0] else lens.name,
-        "own_measure": "" if measure.name == lens.measures[0].name else measure.name,
-        "reference": "" if corpus == first else corpus,
-        "at": "" if layer == "mean" else layer,
+        "own": None if lens is lenses[0] else lens.name,
+        "own_measure": None if measure.name == lens.measures[0].name else measure.name,
+        "reference": None if corpus == first else corpus,
+        "at": None if layer == "mean" else layer,
     }
-    found = urls.with_parameters(search, address)
     by_layer = data_table(
         layer_table(mine, measure.name, band), f"{measure.title} by layer", "Layer"
     )
@@ -180,7 +184,7 @@ def update(
         ids.OWN_EXPORT: export_bar(ids.OWN_GRAPH, mine, f"own-{lens.name}-{measure.name}"),
     }
     return {
-        **{k: no_update if controls.get(k) == v else v for k, v in shown.items()},
+        **{k: no_update if controls.get(k) == v else v for k, v in chosen.items()},
         "lenses": segment_data([(entry.name, entry.short) for entry in lenses]),
         "measures": segment_data(measure_options(lens)),
         "corpora": corpus_options(references),
@@ -192,7 +196,7 @@ def update(
         "view_hidden": False,
         "figure": figure,
         "paint": {id: markup(content) for id, content in painted.items()},
-        "search": no_update if found == (search or "") else found,
+        "shown": Shown(values=address, replace=fresh),
     }
 
 

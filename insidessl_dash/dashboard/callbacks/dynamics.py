@@ -7,12 +7,12 @@ from dataclasses import fields, replace
 from typing import Any
 
 import dash
-from dash import Input, Output, ctx, no_update
+from dash import Input, Output, State, no_update
 from dash.exceptions import PreventUpdate
 
 from insidessl_dash.dashboard import ids, urls
 from insidessl_dash.dashboard.callbacks.choice import Catalogue, options
-from insidessl_dash.dashboard.callbacks.screen import Screen, read
+from insidessl_dash.dashboard.callbacks.screen import Asked, Screen, Shown, read
 from insidessl_dash.dashboard.figures.lens import lens_figure
 from insidessl_dash.dashboard.figures.words import caption, layer_table
 from insidessl_dash.dashboard.pages import dynamics as page
@@ -31,7 +31,7 @@ _CONTROLS = {
     "hide": (ids.HIDE, "data"),
 }
 _PARTS = {
-    "search": (ids.URL, "search"),
+    "shown": (ids.SHOWN, "data"),
     "measures": (ids.MEASURE, "data"),
     "corpora": (ids.CORPUS, "data"),
     "perturbation_hidden": (ids.PERTURBATION_FIELD, "hidden"),
@@ -45,45 +45,49 @@ def register(app: dash.Dash, catalogue: Catalogue) -> None:
     """Wire the section."""
 
     @app.callback(
-        output={name: Output(*place) for name, place in {**_CONTROLS, **_PARTS}.items()},
+        output={
+            **{name: Output(*place) for name, place in {**_CONTROLS, **_PARTS}.items()},
+            "followed": Output(ids.FOLLOWED, "data"),
+        },
         inputs={
-            "search": Input(ids.URL, "search"),
+            "asked": Input(ids.ASKED, "data"),
             "controls": {name: Input(*place) for name, place in _CONTROLS.items()},
             "screen": Input(ids.SCREEN, "data"),
             "refresh": Input(ids.REFRESH, "data"),
+            "followed": State(ids.FOLLOWED, "data"),
         },
     )
     def show(
-        search: str | None, controls: dict[str, Any], screen: Screen | None, refresh: int
+        asked: Asked | None,
+        controls: dict[str, Any],
+        screen: Screen | None,
+        refresh: int,
+        followed: int | None,
     ) -> dict[str, Any]:
-        if screen is None:
+        if screen is None or asked is None:
             raise PreventUpdate
-        by = set(ctx.triggered_prop_ids.values())
-        first = not by or ids.SCREEN in by
-        if by == {ids.URL} and same_view(catalogue, search, controls):
-            raise PreventUpdate  # another section wrote its part of the address
-        return update(catalogue, search, controls, screen, from_address=first or ids.URL in by)
+        search = None if asked["visit"] == followed else asked["search"]
+        return {
+            **update(catalogue, controls, screen, search),
+            "followed": asked["visit"],
+        }
 
 
 def update(
     catalogue: Catalogue,
-    search: str | None,
     controls: dict[str, Any],
     screen: Screen | None,
-    *,
-    from_address: bool,
+    search: str | None = None,
 ) -> dict[str, Any]:
     """New values of the controls that changed, and everything that follows from them.
 
     Args:
         catalogue: What there is to show.
-        search: The query string.
         controls: Values of the controls, by field of `View`.
         screen: What the browser said of itself.
-        from_address: Whether the address decides (at first, and on going back) or the controls.
+        search: A query string to follow; None where the controls decide.
     """
-    shown = from_controls(controls)
-    view = urls.parse(search) if from_address else shown
+    view = from_controls(controls) if search is None else urls.parse(search)
     scheme, compact = read(screen)
     names = catalogue.corpus_names()
     if not view.corpus and names:
@@ -91,10 +95,10 @@ def update(
     if view.corpus and view.corpus not in names:
         names.append(view.corpus)
     plain = bool(names) and view.corpus == names[0]
-    found = urls.with_view(search, replace(view, corpus="") if plain else view)
+    values = urls.parameters(replace(view, corpus="") if plain else view)
     return {
         **_changed(view, controls),
-        "search": no_update if found == (search or "") else found,
+        "shown": Shown(values=values, replace=search is not None),
         "corpora": page.corpus_options(names),
         **render(catalogue, view, scheme=scheme, compact=compact),
     }
@@ -136,14 +140,6 @@ def render(catalogue: Catalogue, view: View, *, scheme: Any, compact: bool) -> d
         "panel": "panel" if drawn else "panel is-empty",
         "paint": {id: markup(content) for id, content in painted.items()},
     }
-
-
-def same_view(catalogue: Catalogue, search: str | None, controls: dict[str, Any]) -> bool:
-    """Whether an address asks for what the controls show already."""
-    view, names = urls.parse(search), catalogue.corpus_names()
-    if not view.corpus and names:
-        view = replace(view, corpus=names[0])
-    return view == from_controls(controls)
 
 
 def from_controls(controls: dict[str, Any]) -> View:

@@ -26,11 +26,15 @@ def app_layout(
     """
     return dmc.MantineProvider(
         [
-            dcc.Location(id=ids.URL, refresh=False),
             dcc.Store(id=ids.SCREEN),
+            dcc.Store(id=ids.ASKED),
+            dcc.Store(id=ids.FOLLOWED),
+            dcc.Store(id=ids.SHOWN),
             dcc.Store(id=ids.HIDE, data=[]),
             dcc.Store(id=ids.REFRESH, data=0),
             dcc.Store(id=ids.ANALYSIS),
+            dcc.Store(id=ids.OWN_FOLLOWED),
+            dcc.Store(id=ids.OWN_SHOWN),
             dcc.Store(id=ids.PAINT),
             dcc.Store(id=ids.OWN_PAINT),
             dcc.Store(id=ids.TROUBLE),
