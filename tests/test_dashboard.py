@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import runpy
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +19,10 @@ import pytest
 from dash import html, no_update
 from flask.testing import FlaskClient
 from made_results import make_result, make_values, shipped_results
-from made_services import SCREEN, catalogue_of, fire, make_services, make_settings
+from made_services import ROOT, SCREEN, catalogue_of, fire, make_services, make_settings
 
 from insidessl_dash.core.lenses import LENSES
-from insidessl_dash.dashboard import ids, urls
+from insidessl_dash.dashboard import factory, ids, urls
 from insidessl_dash.dashboard.callbacks import dynamics
 from insidessl_dash.dashboard.callbacks.choice import Catalogue
 from insidessl_dash.dashboard.factory import create_app
@@ -60,10 +64,8 @@ def controls(**changes: Any) -> dict[str, Any]:
 
 
 def shown(catalogue: Catalogue, search: str = "", **changes: Any) -> dict[str, Any]:
-    by_address = not changes
-    return dynamics.update(
-        catalogue, search, controls(**changes), SCREEN, from_address=by_address
-    )  # fmt: skip
+    asked = None if changes else search
+    return dynamics.update(catalogue, controls(**changes), SCREEN, asked)
 
 
 def drawn(figure: dict[str, Any]) -> set[str]:
@@ -75,7 +77,7 @@ def browser_values(**changes: Any) -> dict[str, Any]:
     start = controls(**changes)
     return {
         **{f"{id}.{prop}": start[name] for name, (id, prop) in places.items()},
-        f"{ids.URL}.search": "",
+        f"{ids.ASKED}.data": {"search": "", "visit": 1},
         f"{ids.SCREEN}.data": SCREEN,
         f"{ids.REFRESH}.data": 0,
     }
@@ -134,6 +136,50 @@ def test_the_first_load_is_small(client: FlaskClient) -> None:
     assert total < 2.2e6
 
 
+def test_an_asset_is_compressed_once_and_again_when_it_changes(tmp_path: Path) -> None:
+    import flask_compress.flask_compress as flask_compress
+
+    settings = make_settings(tmp_path, [])
+    changed = tmp_path / "own" / "css"
+    changed.mkdir(parents=True)
+    for name in ("boot.js", "mark.svg"):
+        (tmp_path / "own" / name).write_text("x")
+    sheet = changed / "1-tokens.css"
+    sheet.write_text("a { color: red; }\n" * 500)
+    services = make_services(settings.model_copy(update={"assets": tmp_path / "own"}))
+    app = create_app(services.uploads.settings, services)
+    client, place = app.server.test_client(), "/assets/css/1-tokens.css?m=1"
+    done = []
+    with pytest.MonkeyPatch.context() as patch:
+        plain = flask_compress._compress_data
+        patch.setattr(flask_compress, "_compress_data", lambda *a: done.append(a[2]) or plain(*a))
+        for kind in ("br", "gzip", "br", "gzip"):
+            answer = client.get(place, headers={"Accept-Encoding": kind})
+            assert answer.headers["Content-Encoding"] == kind
+            assert int(answer.headers["Content-Length"]) == len(answer.data) < 500
+            assert "immutable" in answer.headers["Cache-Control"]
+        assert done == ["br", "gzip"]
+        sheet.write_text("a { color: blue; }\n" * 500)
+        new = client.get(place, headers={"Accept-Encoding": "gzip"}).data
+    assert b"blue" in gzip.decompress(new)
+    services.close()
+
+
+def test_uploads_past_their_time_go_under_any_server(tmp_path: Path, monkeypatch: Any) -> None:
+    """``gunicorn app:server`` reads app.py; nobody asks anything of it here."""
+    services = make_services(make_settings(tmp_path, []))
+    often = partial(services.uploads.keep_clean, every_s=0.01)
+    expired = threading.Event()
+    monkeypatch.setattr(services.uploads, "keep_clean", often)
+    monkeypatch.setattr(factory, "create_services", lambda: services)
+    monkeypatch.setattr(factory, "create_app", lambda **_: SimpleNamespace(server=None))
+    monkeypatch.setattr(services.uploads, "expire", expired.set)
+    runpy.run_path(str(ROOT / "app.py"), run_name="app")
+    assert expired.wait(10)
+    services.close()
+    assert "expire" not in {thread.name for thread in threading.enumerate()}
+
+
 # -- the address --------------------------------------------------------------------------------
 
 
@@ -146,7 +192,7 @@ def test_every_view_survives_the_address() -> None:
                 lens=info.name, measure=measure.name, depth=depth, band=band, sizes=sizes,
                 hide=hide, corpus="my corpus & more", perturbation="gain",
             ).tidy()  # fmt: skip
-            assert urls.parse(urls.with_view("", view)) == view
+            assert urls.parse(urls.query(urls.parameters(view))) == view
 
 
 def test_a_wrong_address_still_shows_something(catalogue: Catalogue) -> None:
@@ -160,13 +206,11 @@ def test_a_wrong_address_still_shows_something(catalogue: Catalogue) -> None:
         assert drawn(update["figure"])
 
 
-def test_what_other_sections_put_in_the_address_is_kept(catalogue: Catalogue) -> None:
-    update = dynamics.update(
-        catalogue, "?job=12&at=3", controls(lens="curvature"), SCREEN, from_address=False
-    )
-    assert urls.parameter(update["search"], "job") == "12"
-    assert urls.parameter(update["search"], "at") == "3"
-    assert urls.parse(update["search"]).lens == "curvature"
+def test_a_section_writes_only_its_own_parameters(catalogue: Catalogue) -> None:
+    wanted = shown(catalogue, lens="curvature")["shown"]
+    assert set(wanted["values"]) == set(vars(View()))
+    assert urls.query(wanted["values"]) == "?lens=curvature"
+    assert wanted["replace"] is False
 
 
 def test_an_address_sets_the_controls(catalogue: Catalogue) -> None:
@@ -175,7 +219,7 @@ def test_an_address_sets_the_controls(catalogue: Catalogue) -> None:
     assert update["sizes"] == ["nano"]
     assert (update["depth"], update["band"]) == ("percent", "std")
     assert update["corpus"] is no_update
-    assert update["search"] is no_update
+    assert update["shown"]["replace"] is True, "going back must not lead to the same again"
 
 
 # -- layer-wise dynamics ------------------------------------------------------------------------
@@ -194,7 +238,7 @@ def test_a_hidden_curve_is_not_drawn_but_can_be_shown_again(catalogue: Catalogue
     assert "whisper-base" not in drawn(update["figure"])
     legend = update["paint"][ids.LEGEND]
     assert 'aria-pressed="false" class="curve" data-model="whisper-base"' in legend
-    assert urls.parse(update["search"]).hide == ("whisper-base",)
+    assert update["shown"]["values"]["hide"] == "whisper-base"
 
 
 def test_another_lens_has_its_own_measures(catalogue: Catalogue) -> None:
@@ -293,9 +337,24 @@ def test_switching_answers_within_100_ms(client: FlaskClient) -> None:
     assert sorted(times)[190] <= 0.1
 
 
-def test_an_address_that_changes_nothing_draws_nothing(client: FlaskClient) -> None:
-    values = {**browser_values(), f"{ids.URL}.search": "?job=12"}
-    assert fire(client, f"{ids.GRAPH}.figure", values, f"{ids.URL}.search").status_code == 204
+def test_an_address_is_followed_until_it_was_answered(client: FlaskClient) -> None:
+    """Dash drops the answer that a newer question overtakes, so the newer one has to follow too."""
+    asked = {"search": "?lens=curvature", "visit": 3}
+    values = {**browser_values(), f"{ids.ASKED}.data": asked, f"{ids.FOLLOWED}.data": 2}
+    for changed in (f"{ids.ASKED}.data", f"{ids.SCREEN}.data", f"{ids.REFRESH}.data"):
+        answer = fire(client, f"{ids.GRAPH}.figure", values, changed).json["response"]
+        assert answer[ids.LENS]["value"] == "curvature"
+        assert answer[ids.FOLLOWED] == {"data": 3}
+    values[f"{ids.FOLLOWED}.data"] = 3
+    answer = fire(client, f"{ids.GRAPH}.figure", values, f"{ids.SCREEN}.data").json["response"]
+    assert ids.LENS not in answer, "now the controls decide"
+    assert answer[ids.SHOWN]["data"]["values"]["lens"] is None
+
+
+def test_before_the_browser_has_spoken_nothing_is_drawn(client: FlaskClient) -> None:
+    for silent in (ids.ASKED, ids.SCREEN):
+        values = {**browser_values(), f"{silent}.data": None}
+        assert fire(client, f"{ids.GRAPH}.figure", values, f"{ids.HIDE}.data").status_code == 204
 
 
 # -- HTML as text --------------------------------------------------------------------------------

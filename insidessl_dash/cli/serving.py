@@ -37,14 +37,13 @@ def serve(
     if browser and sys.stderr.isatty() and _has_display():
         threading.Timer(0.5, webbrowser.open, [url]).start()
     try:
-        with services.uploads.keep_clean(on_expire=services.service.forget):
-            waitress.serve(
-                app.server,
-                sockets=[listener],
-                threads=8,
-                ident="insidessl_dash",
-                max_request_body_size=(settings().upload_mb + 1) * 2**20,
-            )
+        waitress.serve(
+            app.server,
+            sockets=[listener],
+            threads=8,
+            ident="insidessl_dash",
+            max_request_body_size=(settings().upload_mb + 1) * 2**20,
+        )
     finally:
         services.close()
 

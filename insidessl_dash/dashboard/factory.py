@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -51,9 +52,15 @@ class Services:
     registry: Registry
     uploads: Uploads
     service: JobService
+    _running: ExitStack = field(default_factory=ExitStack)
 
     def warm(self) -> None:
-        """Start the workers in the background, so that the first job does not wait for them."""
+        """Start what runs beside the answers, until `close`.
+
+        The workers, so that the first job does not wait for them; and the removal of uploads past
+        their time, so that they go while nobody visits.
+        """
+        self._running.enter_context(self.uploads.keep_clean())
         start = getattr(self.service.executor, "warm", None) or getattr(
             self.service.executor, "client", None
         )
@@ -62,6 +69,7 @@ class Services:
 
     def close(self) -> None:
         """Stop taking work and close what is open."""
+        self._running.close()
         self.service.close()
         close = getattr(self.service.executor, "close", None)
         if close is not None:

@@ -6,18 +6,19 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from flask import Request, Response, request
+from flask import Request, Response, g, request
 from flask_compress import Compress
 
 if TYPE_CHECKING:
     from flask import Flask
 
 _BUNDLES = "/_dash-component-suites/"
+_ASSETS = "/assets/"
 _YEAR_S = 31_536_000
 
 
 class BundleCache:
-    """The last compressed component bundles; anything without a key is compressed each time."""
+    """The last compressed bundles and assets; what has no key is compressed each time."""
 
     most = 96
 
@@ -60,7 +61,7 @@ def register_compression(server: Flask) -> None:
     @server.after_request
     def keep(response: Response) -> Response:
         versioned = request.path.startswith(_BUNDLES) and response.cache_control.max_age
-        asset = request.path.startswith("/assets/") and "m" in request.args
+        asset = request.path.startswith(_ASSETS) and "m" in request.args
         if response.status_code == 200 and (versioned or asset):
             response.cache_control.no_cache = None
             response.cache_control.public = True
@@ -68,6 +69,18 @@ def register_compression(server: Flask) -> None:
             response.cache_control.max_age = _YEAR_S
         return response
 
+    @server.after_request
+    def read_asset(response: Response) -> Response:
+        """Take an asset whole, not as the stream it comes as, which would be compressed each time.
+
+        Its entity tag follows from its time and size, so that a changed file is another one.
+        """
+        if request.path.startswith(_ASSETS) and response.status_code == 200:
+            g.asset = f"{request.path} {response.headers.get('ETag', '')}"
+            response.direct_passthrough = False
+            response.get_data()
+        return response
+
 
 def _cache_key(of: Request) -> str:
-    return of.path if of.path.startswith(_BUNDLES) else ""
+    return of.path if of.path.startswith(_BUNDLES) else str(g.get("asset", ""))
