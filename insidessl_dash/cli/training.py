@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from insidessl_dash.cli.output import out, progress_bar
 from insidessl_dash.core.errors import ConfigError, TrainingError
+from insidessl_dash.core.settings import settings
 
 
 def pretrain(
@@ -56,6 +57,31 @@ def pretrain(
     )  # fmt: skip
 
 
+def rebuild(
+    name: Annotated[str, typer.Argument(help="A member of the Nano family, e.g. hubert-nano.")],
+    data: Annotated[list[str], typer.Option(help="The audio that its card names; repeatable.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Where the run lives.")],
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Corpus field to leave out, e.g. fsdd; repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last state.")] = False,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
+) -> None:
+    """Train a member again from its card: the same data, seed and settings."""
+    path = settings().precomputed / "models" / name / "card.json"
+    if not path.is_file():
+        raise ConfigError(
+            f"{name} has no card of its training here, so it cannot be trained again. These have: "
+            f"{', '.join(sorted(p.parent.name for p in path.parents[1].glob('*/card.json')))}."
+        )
+    card = json.loads(path.read_text())
+    train(
+        card["name"], card["settings"], data, exclude, out_folder, out_folder / "cache",
+        resume=resume, threads=threads, licence=card["data"]["licence"],
+        digest=card["data"]["digest"],
+    )  # fmt: skip
+
+
 def train(
     name: str,
     given: dict[str, Any],
@@ -96,7 +122,7 @@ def train(
 
     kind = recipe_class(name)
     try:
-        settings = kind.Settings.model_validate(given)
+        chosen = kind.Settings.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         what = ".".join(map(str, first["loc"]))
@@ -110,8 +136,8 @@ def train(
         speech = prepare(
             corpus,
             cache,
-            fraction=settings.held_out_fraction,
-            seed=settings.seed,
+            fraction=chosen.held_out_fraction,
+            seed=chosen.seed,
             progress=progress,
         )
         if digest is not None and speech.digest != digest:
@@ -121,8 +147,8 @@ def train(
                 "leave out the same ones."
             )
         run = Run(
-            kind(speech, settings, cache, progress),
-            speech, settings, folder, device, resume, extend,
+            kind(speech, chosen, cache, progress),
+            speech, chosen, folder, device, resume, extend,
         )  # fmt: skip
         run.train(progress)
     in_words = (
