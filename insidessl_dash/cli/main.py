@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from insidessl_dash import __version__
-from insidessl_dash.cli import analysis, data, jobs, models, serving, training
+from insidessl_dash.cli import analysis, data, jobs, models, probing, serving, training
+from insidessl_dash.cli.verification import verification
 from insidessl_dash.core.errors import InsideSSLError
 
 app = typer.Typer(
@@ -28,9 +29,12 @@ app.command("analyze")(analysis.analyze)
 app.command("precompute")(analysis.precompute)
 app.command("verify")(analysis.verify)
 app.command("dynamics")(analysis.dynamics)
+app.command("verification")(verification)
 app.command("pretrain")(training.pretrain)
+models.app.command("rebuild")(training.rebuild)
 app.add_typer(models.app, name="models", help="Models that can be analysed.")
 app.add_typer(data.app, name="data", help="Corpora known by name.")
+app.add_typer(probing.app, name="probe", help="What can be read from single frames, by layer.")
 app.add_typer(jobs.app, name="jobs", help="Jobs of this installation's dashboard.")
 
 
