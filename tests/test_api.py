@@ -208,7 +208,8 @@ def test_openapi_document(client: FlaskClient) -> None:
         for path in (
             "health", "models", "models/{name}", "lenses", "corpora", "results", "results/{key}",
             "results/{key}.csv", "results/{key}.json", "uploads", "uploads/{id}", "jobs",
-            "jobs/{id}",
+            "jobs/{id}", "trajectories", "trajectories/{corpus}/{run}/{lens}.json",
+            "trajectories/{corpus}/{run}/{lens}.csv",
         )
     }  # fmt: skip
     assert "multipart/form-data" in paths[f"{API}/uploads"]["post"]["requestBody"]["content"]

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from insidessl_dash.cli.output import check_target, out, progress_bar, warn, write_json
-from insidessl_dash.core.errors import ConfigError, InsideSSLError
+from insidessl_dash.core.errors import ConfigError, ConflictError, InsideSSLError
 from insidessl_dash.core.settings import settings
 from insidessl_dash.notebook import LENSES, Results
+from insidessl_dash.results.schema import Result
 
 if TYPE_CHECKING:
     from insidessl_dash.core.cards import ModelCard
@@ -169,32 +170,91 @@ def verify(
 
 def dynamics(
     checkpoints: Annotated[Path, typer.Option(help="Folder of update-NNNNNN folders.")],
-    out_folder: Annotated[Path, typer.Option("--out", help="Where the results go.")],
     corpus: Annotated[str, typer.Option(help="Files or a known corpus.")] = "demo",
-    family: Annotated[str, typer.Option(help="Family of the checkpoints.")] = "hubert",
+    name: Annotated[
+        str, typer.Option(help="What to call the run; default: the name of its folder.")
+    ] = "",
+    family: Annotated[str, typer.Option(help="Family of the model; default: read.")] = "",
     lens: Lens = None,
     seed: Seed = 0,
+    out_folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where the results go; default: where the dashboard shows them"),
+    ] = None,
 ) -> None:
-    """The lenses at every checkpoint of a pre-training run."""
-    from insidessl_dash.core.cards import ModelCard
+    """The lenses at every checkpoint of a pre-training run; the dashboard then shows them."""
+    folders = _checkpoints(checkpoints)
+    run = _run_name(name or _folder_name(checkpoints))
+    cards = [_checkpoint_card(run, update, folder, family) for update, folder in folders]
+    target = out_folder or settings().home / "dynamics"
+    for (update, _folder), card in zip(folders, cards, strict=True):
+        results = _analyse([corpus], [card], lens, None, seed, listed=False)
+        _refuse_another_run(results, target)
+        _write_results(results, target)
+        out.print(f"update {update}: done")
+    if out_folder is None:
+        out.print(f"{run}: {len(folders)} checkpoints, under Training Dynamics on the dashboard")
 
-    found = [(re.fullmatch(r"update-(\d+)", path.name), path) for path in checkpoints.glob("*")]
+
+def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """Updates and folders of a run's checkpoints, ascending."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder. --checkpoints names one of update-NNNNNN.")
+    found = [(re.fullmatch(r"update-(\d+)", path.name), path) for path in folder.iterdir()]
     folders = sorted((int(match.group(1)), path) for match, path in found if match)
     if not folders:
-        raise ConfigError(f"{checkpoints}: no update-NNNNNN folder in it.")
-    run = re.sub(r"[^a-z0-9._-]+", "-", checkpoints.resolve().parent.name.lower()).strip("-._")
-    for update, folder in folders:
-        card = ModelCard(
-            name=f"{run or 'run'}.update-{update}"[-64:],
-            title=f"update {update:,}",
-            family=family,
-            size="nano",
-            kind="transformers",
-            source=str(folder),
-        )
-        results = _analyse([corpus], [card], lens, None, seed, listed=False)
-        _write_results(results, out_folder)
-        out.print(f"update {update}: done")
+        raise ConfigError(f"{folder}: no update-NNNNNN folder in it.")
+    return folders
+
+
+def _folder_name(checkpoints: Path) -> str:
+    """The folder of the run: the one that holds ``checkpoints``, or the one that was given."""
+    whole = checkpoints.resolve()
+    return whole.parent.name if whole.name == "checkpoints" else whole.name
+
+
+def _run_name(name: str) -> str:
+    """A name that a result and a file can carry, with room for the update after it."""
+    plain = re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:40].strip("-._")
+    if not plain:
+        raise ConfigError(f"{name!r} has no letter or digit to name the run by. Give --name.")
+    return plain
+
+
+def _checkpoint_card(run: str, update: int, folder: Path, family: str) -> ModelCard:
+    from insidessl_dash.core.cards import ModelCard
+    from insidessl_dash.encoders.loading import model_type
+
+    card = ModelCard(
+        name=f"{run}.update-{update}",
+        title=f"update {update:,}",
+        family=family or "unknown",
+        size="nano",
+        kind="transformers",
+        source=str(folder),
+    )
+    kind = model_type(card)
+    found = {
+        "family": family or kind.removesuffix("-audio"),
+        "kind": "whisper" if kind == "whisper" else "transformers",
+    }
+    return card.model_copy(update=found)
+
+
+def _refuse_another_run(results: Results, folder: Path) -> None:
+    """Keep two runs of one name apart: the same update of one run has the same weights."""
+    for result in results:
+        known = _target(result, folder)
+        try:
+            before = Result.model_validate_json(known.read_bytes())
+        except (OSError, ValueError):
+            continue  # none yet, or damaged: it is written anew
+        if before.model.weights_sha256 != result.model.weights_sha256:
+            raise ConflictError(
+                f"{known.name} in {known.parent} is of other weights: of another run of this name, "
+                "or of this one before it was trained again. Give this one a --name of its own, or "
+                "remove the files of the old one."
+            )
 
 
 def _analyse(
@@ -258,16 +318,21 @@ def _write_results(results: Results, folder: Path) -> None:
     store = Store(settings().home, settings().precomputed)
     found = {result.key: store.values(result.key) for result in results}  # before files appear
     for result in results:
-        options = result.config.get("perturbation", "")
-        parts = [result.model.name, result.lens, *([options] if options else [])]
-        stem = "__".join(re.sub(r"[^\w.-]+", "-", part) for part in parts)
-        target = folder / re.sub(r"[^\w.-]+", "-", result.corpus.name) / f"{stem}.json"
+        target = _target(result, folder)
         with whole_file(target) as temporary:
             temporary.write_text(result.model_dump_json(indent=1) + "\n")
         values = found[result.key]
         if values is not None:
             with whole_file(target.with_suffix(".npz")) as temporary:
                 temporary.write_bytes(pack_values(values))
+
+
+def _target(result: Result, folder: Path) -> Path:
+    """The file of a result below a folder; results/trajectories.py reads the names again."""
+    options = result.config.get("perturbation", "")
+    parts = [result.model.name, result.lens, *([options] if options else [])]
+    stem = "__".join(re.sub(r"[^\w.-]+", "-", part) for part in parts)
+    return folder / re.sub(r"[^\w.-]+", "-", result.corpus.name) / f"{stem}.json"
 
 
 def _print_table(results: Results) -> None:

@@ -28,6 +28,7 @@ from insidessl_dash.dashboard.routes.owner import current_owner
 from insidessl_dash.dashboard.routes.security import allow_inline_scripts
 from insidessl_dash.dashboard.routes.server import create_server
 from insidessl_dash.results.store import Store
+from insidessl_dash.results.trajectories import Trajectories
 
 if TYPE_CHECKING:
     from insidessl_dash.engine.service import JobService
@@ -132,7 +133,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         _asset(app, settings, "mark.svg"), _asset(app, settings, "boot.js"), intro(), cite()
     )
     app.layout = lambda: app_layout(catalogue.corpus_names(), catalogue.cards(), settings)
-    callbacks.register(app, catalogue)
+    callbacks.register(app, catalogue, Trajectories(settings.home, settings.precomputed))
     _not_found(app, server, settings)
     allow_inline_scripts(server, app.csp_hashes())
     return app

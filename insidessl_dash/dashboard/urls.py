@@ -35,6 +35,16 @@ def result_export(key: str, kind: str) -> str:
     return f"{API}/results/{quote(key, safe='')}.{kind}"
 
 
+def trajectory_export(corpus: str, run: str, lens: str, kind: str) -> str:
+    """Where one lens of a training run is exported as ``csv`` or ``json``.
+
+    >>> trajectory_export("demo", "~my-run", "curvature", "json")
+    '/api/v1/trajectories/demo/~my-run/curvature.json'
+    """
+    place = "/".join(quote(part, safe="~") for part in (corpus, run, lens))
+    return f"{API}/trajectories/{place}.{kind}"
+
+
 def results(**query: str) -> str:
     """Where results are listed by ``model``, ``corpus`` and ``lens``."""
     return f"{API}/results?{urlencode({k: v for k, v in query.items() if v})}"
@@ -118,6 +128,76 @@ def parameters(view: View) -> dict[str, str | None]:
         text = ",".join(value) if name in _LISTS else value
         texts[name] = None if value == getattr(default, name) else text
     return texts
+
+
+@dataclass(frozen=True)
+class TrainingView:
+    """What Training Dynamics shows.
+
+    Attributes:
+        lens: Name of the lens.
+        measure: Name of the measure; "" is the one that `training_measure` names.
+        run: Id of the run; "" is the first there is.
+        beside: Id of another run; "" for none.
+        corpus: Name of the held-out corpus; "" is the first that has a run.
+        update: The chosen checkpoint; None is the last.
+    """
+
+    lens: str = "curvature"
+    measure: str = ""
+    run: str = ""
+    beside: str = ""
+    corpus: str = ""
+    update: int | None = None
+
+
+_TRAINING = {"lens": "training", "measure": "reading", "run": "run", "beside": "beside",
+             "corpus": "heard"}  # fmt: skip
+UPDATE = "update"
+
+
+def training_measure(lens: str, name: str | None) -> str:
+    """The measure of a name; else the folded curvature, which the paper's figure suggests, or the
+    lens's first.
+
+    >>> training_measure("curvature", ""), training_measure("entropy", "folded")
+    ('folded', 'normalised')
+    """
+    names = [measure.name for measure in lens_or_first(lens).measures]
+    if name in names:
+        return str(name)
+    return "folded" if lens == "curvature" else names[0]
+
+
+def parse_training(search: str | None) -> TrainingView:
+    """The training view that a query string asks for; what it says wrongly is the default.
+
+    >>> parse_training("?training=entropy&run=~mine&update=64").update
+    64
+    """
+    said = dict(_pairs(search))
+    found = {name: said.get(parameter, "") for name, parameter in _TRAINING.items()}
+    known = {info.name for info in LENSES}
+    found["lens"] = found["lens"] if found["lens"] in known else TrainingView.lens
+    update = said.get(UPDATE, "")
+    digits = update.isascii() and update.isdigit() and len(update) < 12
+    return TrainingView(**found, update=int(update) if digits else None)
+
+
+def training_parameters(view: TrainingView) -> dict[str, str | None]:
+    """The parameters that name a training view, but for its update, which the browser keeps.
+
+    >>> query(training_parameters(TrainingView(lens="entropy", run="wavlm-nano")))
+    '?training=entropy&run=wavlm-nano'
+    """
+    plain = {
+        "lens": "" if view.lens == TrainingView.lens else view.lens,
+        "measure": "" if view.measure == training_measure(view.lens, "") else view.measure,
+        "run": view.run,
+        "beside": view.beside,
+        "corpus": view.corpus,
+    }
+    return {_TRAINING[name]: value or None for name, value in plain.items()}
 
 
 def parameter(search: str | None, name: str) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from insidessl_dash.dashboard.callbacks import analysis, dynamics, screen
+from insidessl_dash.dashboard.callbacks import analysis, dynamics, screen, training
 
 if TYPE_CHECKING:
     import dash
 
     from insidessl_dash.dashboard.callbacks.choice import Catalogue
+    from insidessl_dash.results.trajectories import Trajectories
 
 
-def register(app: dash.Dash, catalogue: Catalogue) -> None:
+def register(app: dash.Dash, catalogue: Catalogue, trajectories: Trajectories) -> None:
     """Wire every callback of the page."""
     screen.register(app)
     dynamics.register(app, catalogue)
+    training.register(app, catalogue, trajectories)
     analysis.register(app, catalogue)

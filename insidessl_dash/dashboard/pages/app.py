@@ -12,6 +12,7 @@ from insidessl_dash.core.settings import Settings
 from insidessl_dash.dashboard import ids, theme
 from insidessl_dash.dashboard.pages.analyze import analyze
 from insidessl_dash.dashboard.pages.dynamics import dynamics
+from insidessl_dash.dashboard.pages.training import training
 
 
 def app_layout(
@@ -37,8 +38,14 @@ def app_layout(
             dcc.Store(id=ids.OWN_SHOWN),
             dcc.Store(id=ids.PAINT),
             dcc.Store(id=ids.OWN_PAINT),
+            dcc.Store(id=ids.TRAINING_AT),
+            dcc.Store(id=ids.TRAINING_FRAMES),
+            dcc.Store(id=ids.TRAINING_FOLLOWED),
+            dcc.Store(id=ids.TRAINING_SHOWN),
+            dcc.Store(id=ids.TRAINING_PAINT),
             dcc.Store(id=ids.TROUBLE),
             dynamics(corpora),
+            training(),
             analyze(cards, settings),
         ],
         theme=theme.MANTINE,

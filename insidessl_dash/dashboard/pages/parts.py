@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dash import html
@@ -112,22 +112,35 @@ def data_table(table: Table, label: str, corner: str) -> html.Div:
 
 
 def export_bar(graph: str, results: Sequence[Result], name: str) -> html.Div:
-    """Buttons that save the figure and its numbers; assets/js/export.js acts on them."""
-    keys = ",".join(result.key for result in results)
+    """Buttons that save a figure and the numbers of its results."""
+    keys = [result.key for result in results]
+    return save_bar(
+        graph,
+        {kind: [urls.result_export(key, kind) for key in keys] for kind in ("csv", "json")},
+        name,
+    )
+
+
+def save_bar(graph: str, places: Mapping[str, Sequence[str]], name: str) -> html.Div:
+    """Buttons that save a figure and its numbers; assets/js/2-figures.js acts on them.
+
+    Args:
+        graph: Id of the figure.
+        places: ``csv`` and ``json`` -> addresses of the numbers, joined into one file; where there
+            are none, nothing can be saved.
+        name: Of the files, without suffix.
+    """
+    empty = not any(places.values())
     buttons = [
         html.Button(
             kind,
             className="quiet",
-            disabled=not results,
+            disabled=empty,
             **{
                 "data-export": kind.lower(),
                 "data-graph": graph,
                 "data-name": name,
-                "data-urls": " ".join(
-                    urls.result_export(key, kind.lower()) for key in keys.split(",") if key
-                )
-                if kind in ("CSV", "JSON")
-                else "",
+                "data-urls": " ".join(places.get(kind.lower(), ())),
                 "aria-label": f"Save as {kind}",
             },
         )

@@ -21,7 +21,12 @@ DESCRIPTION = (
     "Self-supervised speech models layer by layer: entropy, curvature and invariance, computed "
     "live, on your audio too."
 )
-_NAVIGATION = (("Dynamics", "#dynamics"), ("Analyze", "#analyze"), ("Cite", "#cite"))
+_NAVIGATION = (
+    ("Dynamics", "#dynamics"),
+    ("Training", "#training"),
+    ("Analyze", "#analyze"),
+    ("Cite", "#cite"),
+)
 _MARK = (
     '<svg class="mark" viewBox="0 0 24 24" aria-hidden="true">'
     '<path d="M3 3.5h18M3 7.75h18M3 12h18M3 16.25h18M3 20.5h18"/>'

@@ -21,6 +21,7 @@ from insidessl_dash.dashboard.routes.owner import register_owner
 from insidessl_dash.dashboard.routes.results import result_routes
 from insidessl_dash.dashboard.routes.security import register_headers
 from insidessl_dash.dashboard.routes.services import Services
+from insidessl_dash.dashboard.routes.trajectories import trajectory_routes
 from insidessl_dash.dashboard.routes.uploads import upload_routes
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _ROUTES = (
     lens_routes,
     corpus_routes,
     result_routes,
+    trajectory_routes,
     upload_routes,
     job_routes,
 )
