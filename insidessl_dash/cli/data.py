@@ -1,4 +1,4 @@
-"""``data list | get | add | remove``."""
+"""``data list | get | add | remove | align``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from insidessl_dash.cli.output import out, progress_bar
+from insidessl_dash.cli.output import out, progress_bar, warn
 from insidessl_dash.core.errors import ConfigError
 from insidessl_dash.core.settings import settings
 
@@ -58,3 +58,30 @@ def remove(name: Annotated[str, typer.Argument(help="As `data add` named it.")])
 
     remove_corpus(name, settings())
     out.print(f"{name}: removed; its files are where they were.")
+
+
+@app.command("align")
+def align(
+    corpus: Annotated[str, typer.Argument(help="Known corpus, manifest or folder.")],
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="Default: beside this installation's results.")
+    ] = None,
+    beam: Annotated[
+        float, typer.Option(help="Drop hypotheses this much less likely; smaller is slower.")
+    ] = 1e-100,
+) -> None:
+    """Find when each phone is said; an interrupted run goes on where it stopped."""
+    from insidessl_dash.cli.probing import alignment_file
+    from insidessl_dash.corpora.alignment import align_corpus
+    from insidessl_dash.notebook import open_audio
+
+    found = open_audio(corpus)
+    target = out_file or alignment_file(found)
+    with progress_bar() as progress:
+        aligned = align_corpus(found, target, beam=beam, progress=progress)
+    out.print(
+        f"{found.name}: {len(aligned.phones)} of {len(found.utterances)} utterances aligned; "
+        f"{target}"
+    )
+    for reason, count in aligned.header["failures"].items():
+        warn(f"{count} not aligned: {reason}")

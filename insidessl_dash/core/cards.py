@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Size = Literal["nano", "base", "large", "baseline"]
-Kind = Literal["transformers", "whisper", "melspec", "random", "mr-hubert", "ecapa"]
+Kind = Literal["transformers", "whisper", "melspec", "mfcc", "random", "mr-hubert", "ecapa"]
 
 
 class ModelCard(BaseModel):
@@ -17,7 +17,7 @@ class ModelCard(BaseModel):
         name: The only thing a request may name a model by, e.g. ``hubert-base``.
         title: As shown, e.g. ``HuBERT Base``.
         family: Keeps its hue everywhere: wav2vec2, hubert, wavlm, data2vec, unispeech-sat,
-            whisper, melspec.
+            whisper, melspec, mfcc.
         kind: Which loader reads it.
         source: Hub repository id, folder, ``shipped:<folder>`` (below precomputed/models), or "".
         revision: Hub revision (branch, tag or commit).

@@ -206,6 +206,41 @@ LENSES: tuple[LensInfo, ...] = (
 )
 
 
+PHONE_PROBE = LensInfo(
+    name="phone_probe",
+    title="Linear phone probe",
+    short="Phone accuracy",
+    summary=(
+        "How much of the phone being said a linear classifier reads from a single frame: fitted on "
+        "some speakers, measured on others."
+    ),
+    measures=(
+        MeasureInfo(
+            "accuracy",
+            "Frame phone accuracy",
+            "Accuracy",
+            "",
+            "Higher means that the phone is easier to read off; 39 phones, pauses left out.",
+        ),
+        MeasureInfo(
+            "majority",
+            "Accuracy of always saying the commonest phone",
+            "Majority",
+            "",
+            "What knowing nothing of the audio gives: a floor under every layer.",
+        ),
+    ),
+    settings=(
+        ("train_frames", 40_000),
+        ("test_frames", 20_000),
+        ("per_utterance", 50),
+        ("l2", 1e-4),
+        ("steps", 100),
+    ),
+)
+"""Not among `LENSES`: it needs an alignment, so no job or upload can ask for it."""
+
+
 def lens(name: str) -> LensInfo:
     """The lens of a name.
 

@@ -16,6 +16,7 @@ from insidessl_dash.core.registry import registry as default_registry
 from insidessl_dash.encoders.base import Encoder
 from insidessl_dash.encoders.ecapa import load_ecapa
 from insidessl_dash.encoders.melspec import MelSpecEncoder
+from insidessl_dash.encoders.mfcc import MfccEncoder
 from insidessl_dash.encoders.sources import Checkpoint, find_checkpoint
 from insidessl_dash.encoders.transformers_encoder import (
     FAMILIES,
@@ -77,6 +78,8 @@ def load_encoder(
     device = _device(device)
     if card.kind == "melspec":
         return MelSpecEncoder(card, device)
+    if card.kind == "mfcc":
+        return MfccEncoder(card, device)
     if card.kind == "ecapa":
         return load_ecapa(card, precomputed=known.precomputed, device=device)
     if card.kind == "random":
