@@ -61,7 +61,7 @@ def add(
     """Register a checkpoint; it is loaded once to see that it works."""
     from insidessl_dash.core.registry import registry
     from insidessl_dash.encoders import load_encoder
-    from insidessl_dash.encoders.loading import model_type
+    from insidessl_dash.encoders.loading import family_and_kind, model_type
 
     if not source.strip():
         raise ConfigError("The source is empty: name a folder, or a hub repository id.")
@@ -89,19 +89,29 @@ def add(
             f"{name!r} (size {size!r}) cannot be registered: use lower-case letters, digits, "
             "'.', '_' and '-' in the name, and nano, base or large for the size."
         ) from error
-    kind = model_type(card)
-    card = card.model_copy(
-        update={
-            "family": family or kind.replace("-audio", ""),
-            "kind": "whisper" if kind == "whisper" else "transformers",
-        }
-    )
+    read, kind = family_and_kind(model_type(card))
+    card = card.model_copy(update={"family": family or read, "kind": kind})
     encoder = load_encoder(card)
     if not size:
         guess = "nano" if encoder.dims[-1] < 512 else "base" if encoder.dims[-1] < 1024 else "large"
         card = card.model_copy(update={"size": guess})
-    registry().add(card.model_copy(update={"layers": len(encoder.layers) - 1}))
+    registry().add(card.model_copy(update={"layers": encoder.card.layers}))
     out.print(f"{name}: {len(encoder.layers)} layers of width {encoder.dims[-1]}, registered.")
+
+
+@app.command("convert-mr-hubert")
+def convert_mr_hubert(
+    checkpoint: Annotated[Path, typer.Argument(help="A .pt file of fairseq or s3prl.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write what can be added.")],
+) -> None:
+    """Make a public MR-HuBERT checkpoint loadable; nothing in it is run."""
+    from insidessl_dash.encoders.mr_hubert_checkpoint import convert
+
+    config = convert(checkpoint, folder)
+    stages = "-".join(map(str, config.blocks))
+    rates = "/".join(map(str, config.rates_ms))
+    out.print(f"{folder}: {stages} blocks of width {config.hidden_size} at {rates} ms.")
+    out.print(f"To use it: insidessl-dash models add NAME {folder}")
 
 
 @app.command("remove")

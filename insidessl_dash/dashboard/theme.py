@@ -61,12 +61,13 @@ PALETTES: dict[Scheme, Palette] = {
 }
 
 # Nano, Base, Large of each family: further from the ground with size. Hues of Okabe and Ito within
-# eight degrees (olive for speaker models, violet for families nobody has named); lightness chosen
-# so that no two families of a size come closer than a CIE76 difference of 12, with or without a
-# colour vision deficiency.
+# eight degrees (indigo for MR-HuBERT, olive for speaker models, violet for families nobody has
+# named); lightness chosen so that no two families of a size come closer than a CIE76 difference of
+# 12, with or without a colour vision deficiency.
 FAMILY_COLOURS: dict[Scheme, dict[str, tuple[str, str, str]]] = {
     "light": {
         "hubert": ("#238dd4", "#2370bd", "#014e8e"),
+        "mr-hubert": ("#8877f8", "#513be3", "#2e19b3"),
         "wav2vec2": ("#a85500", "#992f00", "#5d1700"),
         "wavlm": ("#059258", "#006f4f", "#00372b"),
         "data2vec": ("#b65d90", "#954073", "#7f2652"),
@@ -78,6 +79,7 @@ FAMILY_COLOURS: dict[Scheme, dict[str, tuple[str, str, str]]] = {
     },
     "dark": {
         "hubert": ("#3bb7f7", "#99c8ff", "#d8effe"),
+        "mr-hubert": ("#614de6", "#8877f8", "#a094f0"),
         "wav2vec2": ("#c34513", "#e36a1f", "#fe9c53"),
         "wavlm": ("#008b53", "#48be81", "#95ffc1"),
         "data2vec": ("#a95184", "#ce6e98", "#ffa5c9"),
@@ -92,6 +94,7 @@ FAMILY_COLOURS: dict[Scheme, dict[str, tuple[str, str, str]]] = {
 SIZES = ("nano", "base", "large")
 SYMBOLS = {
     "hubert": "circle",
+    "mr-hubert": "star",
     "wav2vec2": "square",
     "wavlm": "diamond",
     "data2vec": "triangle-up",
@@ -102,6 +105,7 @@ SYMBOLS = {
 }
 DASHES = {
     "hubert": "solid",
+    "mr-hubert": "15px,2px",
     "wav2vec2": "10px,3px",
     "wavlm": "5px,2px",
     "data2vec": "12px,3px,3px,3px",

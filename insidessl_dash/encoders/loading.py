@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from insidessl_dash.audio import torchaudio_cpu  # noqa: F401  must precede transformers
-from insidessl_dash.core.cards import ModelCard
+from insidessl_dash.core.cards import Kind, ModelCard
 from insidessl_dash.core.errors import ModelError
 from insidessl_dash.core.registry import Registry
 from insidessl_dash.core.registry import registry as default_registry
@@ -34,7 +35,13 @@ from insidessl_dash.encoders.weights import (
 )
 from insidessl_dash.encoders.whisper import PREFIXES, WhisperEncoderAdapter
 
-_FAMILY_OF = {**{kind: family.name for kind, family in FAMILIES.items()}, "whisper": "whisper"}
+MR_HUBERT = "mr_hubert"
+_FAMILY_OF = {
+    **{kind: family.name for kind, family in FAMILIES.items()},
+    "whisper": "whisper",
+    MR_HUBERT: "mr-hubert",
+}
+_KIND_OF: dict[str, Kind] = {"whisper": "whisper", MR_HUBERT: "mr-hubert"}
 
 
 def load_encoder(
@@ -114,6 +121,15 @@ def model_type(card: ModelCard, *, registry: Registry | None = None) -> str:
     return checkpoint.model_type
 
 
+def family_and_kind(model_type: str) -> tuple[str, Kind]:
+    """The family and the kind that a card of an architecture has.
+
+    >>> family_and_kind("data2vec-audio")
+    ('data2vec', 'transformers')
+    """
+    return _FAMILY_OF[model_type], _KIND_OF.get(model_type, "transformers")
+
+
 def _initialise(card: ModelCard, known: Registry, device: str) -> Encoder:
     """The base card's architecture with the weights that its training would start from."""
     if card.base is None or card.seed is None:
@@ -163,18 +179,24 @@ def _adapt(
     }
     if whisper:
         return WhisperEncoderAdapter(network, card, policy=policy, **common)
+    mr_hubert = checkpoint.model_type == MR_HUBERT
+    if mr_hubert:  # in its config.json a field at its default may be left out
+        norm = {"feat_extract_norm": config.feat_extract_norm}
+        checkpoint = replace(checkpoint, config={**checkpoint.config, **norm})
     normalize, decided_by = wants_normalised_input(checkpoint)
     policy = {"normalize_from": decided_by, **policy}
+    if mr_hubert:
+        from insidessl_dash.encoders.mr_hubert import MRHubertEncoder
+
+        return MRHubertEncoder(network, card, normalize=normalize, policy=policy, **common)
     return TransformersEncoder(network, card, normalize=normalize, policy=policy, **common)
 
 
 def _config(checkpoint: Checkpoint, card: ModelCard) -> Any:
     """The configuration object of a checkpoint that is what its card says."""
     _require_supported(checkpoint)
-    family = _FAMILY_OF[checkpoint.model_type]
-    if card.kind != ("whisper" if family == "whisper" else "transformers") or (
-        card.family in _FAMILY_OF.values() and card.family != family
-    ):
+    family, kind = family_and_kind(checkpoint.model_type)
+    if card.kind != kind or (card.family in _FAMILY_OF.values() and card.family != family):
         raise ModelError(
             f"{checkpoint.source} is a {family} model, but the card of {card.name} says "
             f"{card.family} (kind {card.kind}): correct the card, or use another source."
@@ -212,6 +234,10 @@ def _class_of(checkpoint: Checkpoint) -> Any:
 
     if checkpoint.model_type == "whisper":
         return WhisperEncoder
+    if checkpoint.model_type == MR_HUBERT:
+        from insidessl_dash.encoders.mr_hubert import MRHubertModel
+
+        return MRHubertModel
     return getattr(transformers, FAMILIES[checkpoint.model_type].model_class)
 
 
@@ -219,6 +245,8 @@ def _loading_of(checkpoint: Checkpoint) -> tuple[tuple[str, ...], str]:
     """Prefixes below which checkpoints keep the encoder, and the attention to use."""
     if checkpoint.model_type == "whisper":
         return PREFIXES, "sdpa"
+    if checkpoint.model_type == MR_HUBERT:
+        return (f"{MR_HUBERT}.",), "sdpa"
     family = FAMILIES[checkpoint.model_type]
     return (family.prefix,), family.attention
 
