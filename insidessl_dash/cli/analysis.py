@@ -223,7 +223,7 @@ def _run_name(name: str) -> str:
 
 def _checkpoint_card(run: str, update: int, folder: Path, family: str) -> ModelCard:
     from insidessl_dash.core.cards import ModelCard
-    from insidessl_dash.encoders.loading import model_type
+    from insidessl_dash.encoders.loading import family_and_kind, model_type
 
     card = ModelCard(
         name=f"{run}.update-{update}",
@@ -233,12 +233,8 @@ def _checkpoint_card(run: str, update: int, folder: Path, family: str) -> ModelC
         kind="transformers",
         source=str(folder),
     )
-    kind = model_type(card)
-    found = {
-        "family": family or kind.removesuffix("-audio"),
-        "kind": "whisper" if kind == "whisper" else "transformers",
-    }
-    return card.model_copy(update=found)
+    read, kind = family_and_kind(model_type(card))
+    return card.model_copy(update={"family": family or read, "kind": kind})
 
 
 def _refuse_another_run(results: Results, folder: Path) -> None:

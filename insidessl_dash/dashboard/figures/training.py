@@ -206,7 +206,7 @@ def map_figure(
         }
         if len(panels) > 1:
             notes.append(panel_title(panel, index, palette, compact))
-    text = f"Layer, by update: {title[:1].lower()}{title[1:]}" if title else ""
+    text = f"Layer by update, {title} as colour" if title else ""
     if len(panels) < 2:
         notes.append(above(text, palette, compact))
     layout |= {"shapes": shapes, "annotations": notes}
