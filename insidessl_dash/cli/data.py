@@ -64,7 +64,7 @@ def remove(name: Annotated[str, typer.Argument(help="As `data add` named it.")])
 def align(
     corpus: Annotated[str, typer.Argument(help="Known corpus, manifest or folder.")],
     out_file: Annotated[
-        Path | None, typer.Option("--out", help="Default: beside this installation's results.")
+        Path | None, typer.Option("--out", help="Default: alignments/NAME.jsonl in INSIDESSL_HOME.")
     ] = None,
     beam: Annotated[
         float, typer.Option(help="Drop hypotheses this much less likely; smaller is slower.")

@@ -4,11 +4,11 @@ pocketsphinx does the work, offline, with the American English model in its whee
 optional dependency (``pip install 'insidessl-dash[align]'``). The transcript is the phones of each
 word where the corpus gives them, else its text with the pronunciations of the CMU dictionary.
 
-Two settings differ from the library's defaults, both for accented speech: the search over the
-best path is off (it leaves one-frame silences, from which the phone pass cannot recover: about
-two utterances in five of Mandarin-accented English were lost to it), and the beams are wider.
-Cepstral means are taken over each utterance, so an alignment does not depend on what was aligned
-before it.
+Two settings differ from the library's defaults, both for accented speech. The search over the best
+path is off: it leaves silences of one frame, from which the phone pass cannot recover (of 60
+utterances of speechocean762 it lost 24, and 47 with wide beams; without it none). And the beams are
+wide. Cepstral means are taken over each utterance, so an alignment does not depend on what was
+aligned before it.
 
 An alignment file is JSON lines. The first line is the header::
 

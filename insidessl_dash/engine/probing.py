@@ -77,7 +77,7 @@ def probe_phones(
     started = time.monotonic()
     config = config or ProbeConfig()
     apart = _speakers(test)
-    _speakers(train)
+    _speakers(train)  # all named
     fitting = [u for u in train.utterances if u.speaker not in apart]
     drawn = {
         **_draw(fitting, alignment, config.train_frames, config, seed, "training"),
