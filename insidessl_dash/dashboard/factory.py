@@ -24,6 +24,7 @@ from insidessl_dash.dashboard.pages import shell
 from insidessl_dash.dashboard.pages.app import app_layout
 from insidessl_dash.dashboard.pages.cite import cite
 from insidessl_dash.dashboard.pages.intro import intro
+from insidessl_dash.dashboard.routes.cards import register_cards
 from insidessl_dash.dashboard.routes.owner import current_owner
 from insidessl_dash.dashboard.routes.security import allow_inline_scripts
 from insidessl_dash.dashboard.routes.server import create_server
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from insidessl_dash.engine.uploads import Uploads
 
 log = logging.getLogger(__name__)
-_NOT_LISTED = r"(^|/)(boot\.js|.*\.svg|.*\.md)$"
+_NOT_LISTED = r"(^|/)(boot\.js|card\.(js|css)|.*\.svg|.*\.md)$"
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     )
     app.layout = lambda: app_layout(catalogue.corpus_names(), catalogue.cards(), settings)
     callbacks.register(app, catalogue, Trajectories(settings.home, settings.precomputed))
+    register_cards(server, catalogue, lambda name: _asset(app, settings, name))
     _not_found(app, server, settings)
     allow_inline_scripts(server, app.csp_hashes())
     return app

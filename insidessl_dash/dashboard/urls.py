@@ -16,6 +16,7 @@ API = "/api/v1"
 UPLOADS = f"{API}/uploads"
 JOBS = f"{API}/jobs"
 OPENAPI = "/openapi"
+MODELS = "/models"
 
 PAPER_DOI = "https://doi.org/10.21437/Interspeech.2026-733"
 PAPER_ARXIV = "https://arxiv.org/abs/2607.06392"
@@ -43,6 +44,25 @@ def trajectory_export(corpus: str, run: str, lens: str, kind: str) -> str:
     """
     place = "/".join(quote(part, safe="~") for part in (corpus, run, lens))
     return f"{API}/trajectories/{place}.{kind}"
+
+
+def model_card(name: str) -> str:
+    """Where a model's card is.
+
+    >>> model_card("hubert-nano")
+    '/models/hubert-nano'
+    """
+    return f"{MODELS}/{quote(name, safe='')}"
+
+
+def training_card(name: str) -> str:
+    """Where the card of a model that was trained here is, as JSON."""
+    return f"{model_card(name)}/card.json"
+
+
+def card_figures(name: str) -> str:
+    """Where the figures of a model's card are; ``scheme`` and ``compact`` are added."""
+    return f"{model_card(name)}/figures.json"
 
 
 def results(**query: str) -> str:

@@ -92,14 +92,21 @@ class Visit:
 
     def hold(self) -> Callable[[], None]:
         """Keep the questions of the callbacks back until the returned function is called."""
-        held, address = [], re.compile("_dash-update-component")
-        self.page.route(address, lambda route: held.append(route))
+        held: list | None = []
+
+        def decide(route) -> None:
+            if held is None:
+                route.continue_()
+            else:
+                held.append(route)
 
         def release() -> None:
-            self.page.unroute(address)
-            for route in held:
+            nonlocal held
+            waiting, held = held or [], None
+            for route in waiting:
                 route.continue_()
 
+        self.page.route(re.compile("_dash-update-component"), decide)
         return release
 
     def open(self, search: str = "") -> Visit:

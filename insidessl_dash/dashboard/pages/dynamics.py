@@ -197,7 +197,13 @@ def legend(
                 "title": "Hide this curve" if on else "Show this curve",
             },
         )
-        items.append(html.Li(button))
+        card = html.A(
+            "card",
+            href=urls.model_card(model.name),
+            className="curve-card",
+            **{"aria-label": f"Card of {model.title}"},
+        )
+        items.append(html.Li([button, card]))
     return html.Ul(items, className="curves")
 
 

@@ -25,6 +25,7 @@ _NAVIGATION = (
     ("Dynamics", "#dynamics"),
     ("Training", "#training"),
     ("Analyze", "#analyze"),
+    ("Models", urls.MODELS),
     ("Cite", "#cite"),
 )
 _MARK = (
@@ -72,7 +73,7 @@ def document(icon: str, boot: str, introduction: html.Section, citation: html.Se
         "icon": icon,
         "boot": boot,
         "openapi": urls.OPENAPI,
-        "header": _header(),
+        "header": _header(""),
         "introduction": markup(introduction),
         "citation": markup(citation),
         "footer": markup(_footer()),
@@ -80,15 +81,43 @@ def document(icon: str, boot: str, introduction: html.Section, citation: html.Se
     return Template(_INDEX).substitute(parts)
 
 
-def _header() -> str:
-    """Project name, places on the page, light and dark; the live region and the banner."""
-    links = markup([html.A(name, href=href) for name, href in _NAVIGATION])
+def plain(title: str, main: str, head: str, tail: str = "", **data: str) -> str:
+    """A document of its own beside the dashboard, whole without Dash.
+
+    Args:
+        title: Of the document.
+        main: HTML of what it says.
+        head: HTML of its style sheets and of the script that sets the colour scheme.
+        tail: HTML of its other scripts.
+        **data: Attributes ``data-...`` of its body.
+    """
+    attributes = "".join(f' data-{k}="{text.escape(v)}"' for k, v in data.items())
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{text.escape(title)}: insidessl_dash</title>{head}</head><body{attributes}>"
+        f'{_header("/")}<main id="main" tabindex="-1">{main}</main>{markup(_footer())}{tail}'
+        "</body></html>"
+    )
+
+
+def _header(home: str) -> str:
+    """Project name, places on the page, light and dark; the live region and the banner.
+
+    Args:
+        home: What leads to the dashboard: "" on it, "/" from another page.
+    """
+    places = ((name, home + at if at.startswith("#") else at) for name, at in _NAVIGATION)
+    links = markup([html.A(name, href=href) for name, href in places])
+    top = home or "#top"
+    goes = "the dashboard" if home else "top of page"
     return (
         '<a class="skip" href="#main">Skip to the content</a>'
         f'<div id="{ids.ERROR}" class="banner" role="alert"></div>'
         f'<div id="{ids.ANNOUNCE}" class="sr-only" role="status" aria-live="polite"></div>'
         '<header class="site-header" id="top"><div class="wrap bar">'
-        f'<a class="brand" href="#top" aria-label="insidessl_dash, top of page">{_MARK}'
+        f'<a class="brand" href="{top}" aria-label="insidessl_dash, {goes}">{_MARK}'
         '<span class="brand-name">InsideSSL</span><span class="brand-kind">dash</span></a>'
         f'<nav aria-label="Sections">{links}</nav>'
         f'<button type="button" id="{ids.SCHEME}" class="scheme-toggle" '
@@ -100,7 +129,10 @@ def _header() -> str:
 def _footer() -> html.Footer:
     """What runs here, under which licence, and where its code and API are."""
     code = code_url()
-    links = [html.A("API and its OpenAPI document", href=urls.OPENAPI)]
+    links = [
+        html.A("Model cards", href=urls.MODELS),
+        html.A("API and its OpenAPI document", href=urls.OPENAPI),
+    ]
     if code:
         links.insert(0, html.A("Code", href=code))
     promise = (
