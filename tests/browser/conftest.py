@@ -53,11 +53,12 @@ def chromium():
 def address(chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a dashboard on synthetic results is served."""
     import waitress
-    from made_services import make_services, make_settings
+    from made_services import ROOT, make_services, make_settings
 
     from insidessl_dash.dashboard.factory import create_app
 
     settings = make_settings(tmp_path_factory.mktemp("installation"))
+    (settings.precomputed / "models").symlink_to(ROOT / "precomputed" / "models")
     services = make_services(settings)
     app = create_app(settings, services)
     listener = socket.create_server(("127.0.0.1", 0))
