@@ -344,18 +344,21 @@ def _print_table(results: Results) -> None:
         table.add_column("layer", justify="right")
         for result in shown:
             table.add_column(f"{result.model.name}\nn = {result.curve().n}", justify="right")
-        deepest = max(shown, key=lambda r: len(r.layers))
-        for index, layer in enumerate(deepest.layers):
-            cells = [_cell(r, index) for r in shown]
-            table.add_row(layer, *cells)
+        named = dict.fromkeys(name for r in shown if len(r.layers) > 1 for name in r.layers)
+        for row, layer in enumerate(named or shown[0].layers):
+            table.add_row(layer, *[_cell(r, layer, row) for r in shown])
         out.print(table)
         if curve.note:
             out.print(f"  {curve.note}")
 
 
-def _cell(result: Any, index: int) -> str:
-    if index >= len(result.layers):
+def _cell(result: Any, layer: str, row: int) -> str:
+    """The value at the layer of this name; a baseline's one layer stands in the first row."""
+    if len(result.layers) == 1 and row == 0:
+        layer = result.layers[0]
+    if layer not in result.layers:
         return ""
+    index = result.layers.index(layer)
     mean, interval = result.curve().mean[index], result.curve().ci95[index]
     if mean is None:
         return "not defined"

@@ -30,6 +30,40 @@ def _large(**fields: Any) -> ModelCard:
     return ModelCard(**{"kind": "transformers", "size": "large", "layers": 24, **fields})
 
 
+def _nano(family: str, title: str, objective: str, paper: str) -> tuple[ModelCard, ModelCard]:
+    """A shipped member of the Nano family, and the same before its first update."""
+    name = f"{family}-nano"
+    common: dict[str, Any] = {
+        "family": family,
+        "size": "nano",
+        "layers": 12,
+        "licence": "Apache-2.0",
+        "paper": paper,
+    }
+    trained = ModelCard(
+        name=name,
+        title=title,
+        kind="transformers",
+        source=f"shipped:{name}",
+        objective=objective,
+        data="a few hours of English speech: speechocean762 and a LibriSpeech excerpt",
+        not_for="12 x 192, trained on a few hours: shows dynamics, not the quality of Base models.",
+        **common,
+    )
+    untrained = ModelCard(
+        name=f"{name}-init",
+        title=f"{title}, untrained",
+        kind="random",
+        base=name,
+        seed=0,
+        objective="none: as initialised",
+        data="none",
+        not_for="A baseline: what the architecture does before it has learned anything.",
+        **common,
+    )
+    return trained, untrained
+
+
 _WAV2VEC2 = {
     "family": "wav2vec2",
     "objective": "contrastive prediction of quantised latents of masked frames",
@@ -207,35 +241,12 @@ BUILT_IN: tuple[ModelCard, ...] = (
         data="none",
         not_for="A baseline with nothing learned: one layer, so no curve over depth.",
     ),
-    ModelCard(
-        name="hubert-nano",
-        title="HuBERT Nano",
-        family="hubert",
-        size="nano",
-        kind="transformers",
-        source="shipped:hubert-nano",
-        objective="masked prediction of k-means clusters of 39-d MFCC (HuBERT iteration 1); at "
-        "the start unmasked frames count too",
-        data="a few hours of English speech: speechocean762 and a LibriSpeech excerpt",
-        layers=12,
-        licence="Apache-2.0",
-        paper="arXiv:2106.07447",
-        not_for="12 x 192, trained on a few hours: shows dynamics, not the quality of Base models.",
-    ),
-    ModelCard(
-        name="hubert-nano-init",
-        title="HuBERT Nano, untrained",
-        family="hubert",
-        size="nano",
-        kind="random",
-        base="hubert-nano",
-        seed=0,
-        objective="none: as initialised",
-        data="none",
-        layers=12,
-        licence="Apache-2.0",
-        paper="arXiv:2106.07447",
-        not_for="A baseline: what the architecture does before it has learned anything.",
+    *_nano(
+        "hubert",
+        "HuBERT Nano",
+        "masked prediction of k-means clusters of 39-d MFCC (HuBERT iteration 1); at the start "
+        "unmasked frames count too",
+        "arXiv:2106.07447",
     ),
 )
 """Every built-in card; names are unique, and cannot be taken by added models."""

@@ -14,6 +14,7 @@ from insidessl_dash.core.files import write_json
 from insidessl_dash.core.settings import settings
 
 _CARDS = TypeAdapter(list[ModelCard])
+_HAVE_WEIGHTS = ("transformers", "whisper", "mr-hubert", "ecapa")
 _BUILT_IN = {card.name: card for card in BUILT_IN}
 
 
@@ -95,7 +96,7 @@ class Registry:
         self._write(kept)
 
     def _check(self, card: ModelCard) -> None:
-        if card.kind in ("transformers", "whisper") and not card.source:
+        if card.kind in _HAVE_WEIGHTS and not card.source:
             raise ConfigError(f"The card of {card.name} has no source: give a folder or a hub id.")
         if card.kind == "random":
             if card.base is None or card.seed is None:
@@ -103,10 +104,10 @@ class Registry:
                     f"The card of {card.name} is of kind random: give base (a known model whose "
                     "architecture is initialised) and seed (a whole number)."
                 )
-            if self.get(card.base).kind not in ("transformers", "whisper"):
+            if self.get(card.base).kind not in _HAVE_WEIGHTS:
                 raise ConfigError(
                     f"The base of {card.name} is {card.base}, which has no weights of its own: "
-                    "choose a model of kind transformers or whisper."
+                    f"choose a model of kind {', '.join(_HAVE_WEIGHTS)}."
                 )
 
     def _added(self) -> list[ModelCard]:

@@ -18,7 +18,7 @@ NOT_FOR = (
     "speech, made to show how layers differ."
 )
 
-_COUNTS = {"frames", "utterances"}
+_COUNTS = {"frames", "utterances", "trials"}
 _BOOKKEEPING = {"update", "learning_rate", "seconds_seen", "wall_s"}
 
 

@@ -70,7 +70,7 @@ def mix(
 
 
 def _noise(length: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Gaussian noise whose power falls as 1/f to a power between 0 and 1."""
+    """Gaussian noise whose power falls as 1/f to a power between 0 and 1; float32 (length,)."""
     spectrum = np.fft.rfft(rng.standard_normal(length))
     frequency = np.maximum(np.arange(len(spectrum)), 1)
     coloured = np.fft.irfft(spectrum * frequency ** (-rng.uniform(0, 0.5)), n=length)

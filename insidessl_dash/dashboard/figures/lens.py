@@ -75,7 +75,7 @@ def lens_figure(
                 "range": [-pad, end + pad],
                 "fixedrange": compact,
                 "title": {"text": "Depth (%)" if depth == "percent" else "Layer"},
-                **_ticks(depth, deepest, compact),
+                **_ticks(depth, deepest, compact, _names(points)),
             },
             "yaxis": {"range": [low, high], "fixedrange": compact, "nticks": 7},
             "annotations": annotations,
@@ -162,8 +162,17 @@ def _hover(points: Points, index: int) -> str:
     return "<br>".join([*parts, f"n      {points.curve.n}"])
 
 
-def _ticks(depth: str, deepest: int, compact: bool) -> dict[str, Any]:
+def _names(points: Sequence[Points]) -> tuple[str, ...] | None:
+    """The layers' names, where every curve that has several layers has the same."""
+    named = {tuple(p.line.result.layers) for p in points if len(p.line.result.layers) > 1}
+    return named.pop() if len(named) == 1 else None
+
+
+def _ticks(
+    depth: str, deepest: int, compact: bool, names: tuple[str, ...] | None
+) -> dict[str, Any]:
     if depth == "percent":
         return {"tickvals": list(range(0, 101, 25 if compact else 10))}
     step = (1 if deepest <= 13 else 2) * (2 if compact else 1)
-    return {"tickvals": list(range(0, deepest + 1, step))}
+    places = list(range(0, deepest + 1, step))
+    return {"tickvals": places, "ticktext": [names[p] if names else str(p) for p in places]}
