@@ -16,6 +16,8 @@ RECIPES = {
     "mr-hubert-nano": "mr_hubert:MRHubertRecipe",
     "mr-hubert-nano-b4a": "mr_hubert:NoLowLossRecipe",
     "mr-hubert-nano-b5a": "mr_hubert:OneRateRecipe",
+    "ecapa-nano": "ecapa:EcapaRecipe",
+    "dino-ecapa-nano": "dino:DinoRecipe",
 }
 
 
