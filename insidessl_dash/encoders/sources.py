@@ -165,8 +165,13 @@ def _commit(snapshot: Path) -> str:
 
 def _snapshot(repository: str, revision: str, wanted: list[str]) -> Path:
     import huggingface_hub
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
+    bring = (
+        f"run `hf download {repository} --revision {revision} --local-dir FOLDER` where there is "
+        "a network, then bring that folder here and use it as the source "
+        "(`insidessl-dash models add NAME FOLDER`, or load_encoder(..., source=FOLDER))."
+    )
     try:
         return Path(
             huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=wanted)
@@ -191,11 +196,14 @@ def _snapshot(repository: str, revision: str, wanted: list[str]) -> Path:
                 f"Cannot store {repository} in the hub cache ({error}): "
                 "free some space, or set HF_HOME to another folder."
             ) from error
+        if constants.HF_HUB_OFFLINE:
+            raise ModelError(
+                f"{repository} (revision {revision}) is not complete in the local cache of the "
+                "model hub, and HF_HUB_OFFLINE forbids to ask the hub: set it to 0, or " + bring
+            ) from error
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"Cannot fetch {repository} (revision {revision}): the model hub does not answer "
-            f"({reason[:100]}), and there is no copy in its local cache. Where there is a network, "
-            f"run `hf download {repository} --revision {revision} --local-dir FOLDER`; then bring "
-            "that folder here and use it as the source (`insidessl-dash models add NAME FOLDER`, "
-            "or load_encoder(..., source=FOLDER))."
+            f"Cannot fetch {repository} (revision {revision}): the model hub does not answer, or "
+            f"its answer broke off ({reason[:100]}). Try again (files that arrived whole are "
+            "kept), or " + bring
         ) from error

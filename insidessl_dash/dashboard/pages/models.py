@@ -383,7 +383,7 @@ def _swatches(card: ModelCard, looks: Looks) -> html.Span:
                 swatch(looks[scheme][card.name], line_only=card.size == "baseline"),
                 className=f"only-{scheme}",
             )
-            for scheme in ("light", "dark")
+            for scheme in theme.PALETTES
             if card.name in looks[scheme]
         ],
         className="swatches",

@@ -33,7 +33,6 @@ _SCRIPTS = (
     "js/2-figures.js",
     "cards/card.js",
 )
-_SCHEMES: tuple[theme.Scheme, ...] = ("light", "dark")
 _HTML = {"Content-Type": "text/html; charset=utf-8"}
 
 
@@ -92,7 +91,7 @@ def register_cards(server: Flask, catalogue: Catalogue, asset: Callable[[str], s
 
     @server.route(urls.MODELS)
     def list_of_models() -> Response:
-        looks = {scheme: catalogue.looks(scheme) for scheme in _SCHEMES}
+        looks = {scheme: catalogue.looks(scheme) for scheme in theme.PALETTES}
         main = markup(page.index([entry_of(card) for card in catalogue.cards()], looks))
         return make_response(shell.plain("Models", main, head(), tail(figures=False)), 200, _HTML)
 
@@ -104,7 +103,7 @@ def register_cards(server: Flask, catalogue: Catalogue, asset: Callable[[str], s
             main = markup(page.unknown(str(error)))
             text = shell.plain("Not found", main, head(), tail(figures=False))
             return make_response(text, 404, _HTML)
-        looks = {scheme: catalogue.looks(scheme) for scheme in _SCHEMES}
+        looks = {scheme: catalogue.looks(scheme) for scheme in theme.PALETTES}
         main = markup(page.page(entry_of(card), looks))
         text = shell.plain(
             card.title, main, head(), tail(figures=True), figures=urls.card_figures(card.name)
