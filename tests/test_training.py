@@ -284,6 +284,13 @@ def test_a_run_that_is_not_here_says_so(place: SimpleNamespace) -> None:
     assert "somebody-elses" in {option["value"] for option in update["runs"]}
 
 
+def test_a_corpus_that_is_not_here_says_so(place: SimpleNamespace) -> None:
+    update = shown(place, search="?heard=somebody-elses")
+    assert update["frames"] is None
+    assert update["corpus"] == "somebody-elses"
+    assert "--corpus somebody-elses" in update["paint"][ids.TRAINING_MISSING]
+
+
 def test_a_lens_that_was_not_computed_says_so_beside_what_was(place: SimpleNamespace) -> None:
     update = shown(place, search="?training=invariance&beside=~mine")
     assert len(update["frames"]["traces"]) == 1

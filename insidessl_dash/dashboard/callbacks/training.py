@@ -124,9 +124,10 @@ def update(
     if not view.corpus and corpora:
         view = replace(view, corpus=corpora[0])
     runs = trajectories.runs(view.corpus)
-    if not runs and not view.run:
+    if not corpora and not view.run:
         return _nothing()
-    first = next((run.id for run in runs if run.id == FIRST), runs[0].id if runs else "")
+    known = [run.id for run in runs]
+    first = FIRST if FIRST in known or not known else known[0]
     view = replace(view, run=view.run or first)
     if view.beside == view.run:
         view = replace(view, beside="")
@@ -141,7 +142,7 @@ def update(
         corpus="" if corpora and view.corpus == corpora[0] else view.corpus,
     )
     options = page.run_options(runs, titles)
-    for missing in {view.run, view.beside} - {run.id for run in runs} - {""}:
+    for missing in sorted({view.run, view.beside} - {*known, ""}):
         options.append({"value": missing, "label": missing})
     return {
         **{name: no_update if controls.get(name) == value else value

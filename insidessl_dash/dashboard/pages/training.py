@@ -240,9 +240,9 @@ def provenance(panels: Sequence[Panel], facts: Sequence[Training]) -> html.Ul:
 
 def _provenance(panel: Panel, known: Training) -> html.Li:
     found = panel.trajectory
-    updates = f"updates {found.updates[0]:,} to {found.updates[-1]:,}"
     parts = [
-        f"{len(found.updates)} checkpoints, {updates}, heard on {corpus_title(found.corpus.name)}"
+        f"{len(found.updates)} checkpoints, updates {found.updates[0]:,} to "
+        f"{found.updates[-1]:,}, measured on {corpus_title(found.corpus.name)}"
     ]
     if known.seconds_seen is not None:
         seen = f"{known.seconds_seen:,.0f} s ({duration(known.seconds_seen)}) of audio seen"
@@ -250,7 +250,7 @@ def _provenance(panel: Panel, known: Training) -> html.Li:
         parts.append(f"{seen} in {known.updates or found.updates[-1]:,} updates{ended}")
     if known.device:
         parts.append(f"trained on {known.device}")
-    parts.append(f"measured {found.created[:10]} on {', '.join(found.devices)}, seed {found.seed}")
+    parts.append(f"computed {found.created[:10]} on {', '.join(found.devices)}, seed {found.seed}")
     links = [
         html.A(
             kind.upper(),
