@@ -105,8 +105,9 @@ class StudentAndTeacher(nn.Module):
 
         Its batch normalisations keep statistics of their own, of what the teacher sees.
         """
-        own = list(self.teacher.parameters())
-        torch._foreach_lerp_(own, list(self.student.parameters()), 1 - momentum)
+        own: list[Tensor] = list(self.teacher.parameters())
+        towards: list[Tensor] = list(self.student.parameters())
+        torch._foreach_lerp_(own, towards, 1 - momentum)
 
 
 def dino_loss(
@@ -212,12 +213,13 @@ class DinoRecipe(SpeakerRecipe):
         settings, rng = self.settings, self.rng("crops", update)
         lengths = crop_lengths(waveforms.shape[1], settings.long_s, settings.short_s)
         counts = (settings.long_crops, settings.short_crops)
+        low, high = settings.noise_snr_db
         made = []
         for count, length in zip(counts, lengths, strict=True):
             starts = rng.integers(0, waveforms.shape[1] - length + 1, (count, len(waveforms)))
             inside = starts[..., None] + np.arange(length)
             crops = np.take_along_axis(waveforms[None], inside, axis=2)
-            levels = rng.uniform(*settings.noise_snr_db, (count, len(waveforms), 1))
+            levels = rng.uniform(low, high, (count, len(waveforms), 1))
             size = np.sqrt(np.mean(crops**2, axis=2, keepdims=True)) * 10 ** (-levels / 20)
             noise = rng.standard_normal(crops.shape, dtype=np.float32)
             made.append((crops + size * noise).astype(np.float32))
