@@ -378,5 +378,6 @@ def test_hub_errors_say_what_to_do(
         raise error
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(ModelError, match=says):
         load_encoder(card(source="some/hubert", revision="v9"), device="cpu")
