@@ -358,8 +358,13 @@ def test_the_callback_answers_once_to_a_visit(app: dash.Dash) -> None:
     output, changed = f"{ids.TRAINING_CURVES}.figure", f"{ids.ASKED}.data"
     first = fire(client, output, values, changed).get_json()["response"]
     assert first[ids.TRAINING_RUN]["value"] == "~mine"
-    assert first[ids.TRAINING_FOLLOWED]["data"] == 1
-    values[f"{ids.TRAINING_FOLLOWED}.data"] = 1
+    followed = first[ids.TRAINING_FOLLOWED]["data"]
+    assert followed["visit"] == 1
+    values[f"{ids.TRAINING_FOLLOWED}.data"] = followed
+    for id in (ids.TRAINING_RUN, ids.TRAINING_BESIDE, ids.TRAINING_CORPUS):
+        values[f"{id}.value"] = first[id]["value"]
+    echo = fire(client, output, values, f"{ids.TRAINING_RUN}.value")
+    assert echo.status_code == 204, "what was set by the answer asks for nothing new"
     values[f"{ids.TRAINING_RUN}.value"] = "hubert-nano"
     second = fire(client, output, values, f"{ids.TRAINING_RUN}.value").get_json()["response"]
     assert ids.TRAINING_RUN not in second or "value" not in second[ids.TRAINING_RUN]

@@ -91,13 +91,18 @@ def register(app: dash.Dash, catalogue: Catalogue, trajectories: Trajectories) -
         controls: dict[str, str | None],
         screen: Screen | None,
         at: int | None,
-        followed: int | None,
+        followed: dict[str, Any] | None,
     ) -> dict[str, Any]:
         if screen is None or asked is None:
             raise PreventUpdate
-        search = None if asked["visit"] == followed else asked["search"]
+        answered = {"visit": asked["visit"], "controls": controls, "screen": screen}
+        if answered == followed:
+            raise PreventUpdate  # a control that was set here says so once more
+        old = followed is not None and followed["visit"] == asked["visit"]
+        search = None if old else asked["search"]
         found = update(catalogue, trajectories, controls, screen, at=at, search=search)
-        return {**found, "followed": asked["visit"]}
+        chosen = {k: controls[k] if found[k] is no_update else found[k] for k in _CONTROLS}
+        return {**found, "followed": {**answered, "controls": chosen}}
 
 
 def update(
