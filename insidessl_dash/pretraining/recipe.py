@@ -65,7 +65,8 @@ class Score(BaseModel):
         title: In words.
         value: At the end, on the held-out speakers.
         chance: What a model that learned nothing would reach, and `chance_is` in words.
-        at_initialisation: The same measure before the first update.
+        at_initialisation: The same measure before the first update, on the utterances that
+            checkpoints are measured on.
     """
 
     metric: str
