@@ -248,5 +248,11 @@ BUILT_IN: tuple[ModelCard, ...] = (
         "unmasked frames count too",
         "arXiv:2106.07447",
     ),
+    *_nano(
+        "wav2vec2",
+        "wav2vec 2.0 Nano",
+        "contrastive: find the quantised latent of a masked frame among 100 others",
+        "arXiv:2006.11477",
+    ),
 )
 """Every built-in card; names are unique, and cannot be taken by added models."""

@@ -17,7 +17,7 @@ class Encoder(Protocol):
         layers: Names, shallow to deep: "0".."L" for Transformer states (0 enters block 1), "mel"
             for the log-mel baseline.
         dims: Width of each layer.
-        frame_rates_hz: Frames a second of each layer.
+        frame_rates_hz: Frames a second of each layer; 0 where an utterance is one vector.
         weights_sha256: Digest of the weights in use (of the file, or of the tensors where they
             were drawn at random); "" for a model without weights.
         revision: Hub commit or "" where there is none.

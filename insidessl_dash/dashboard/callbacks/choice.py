@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.errors import InsideSSLError
-from insidessl_dash.core.lenses import LensInfo
+from insidessl_dash.core.lenses import LENSES, LensInfo
 from insidessl_dash.core.registry import Registry
 from insidessl_dash.dashboard import theme
 from insidessl_dash.dashboard.figures.style import Style, is_baseline, styles
@@ -44,8 +44,11 @@ class Catalogue:
             return []
 
     def corpus_names(self) -> list[str]:
-        """Corpora with results first, the demo corpus before the others."""
-        computed = sorted({result.corpus.name for result in self.store.results()})
+        """Corpora with results of a lens first, the demo corpus before the others."""
+        lenses = {lens.name for lens in LENSES}
+        computed = sorted(
+            {result.corpus.name for result in self.store.results() if result.lens in lenses}
+        )
         names = dict.fromkeys([*computed, *self.corpora()])
         return sorted(names, key=lambda name: (name not in computed, name != "demo"))
 

@@ -32,8 +32,8 @@ def intro() -> html.Section:
         ("Three lenses, no labels", "entropy, curvature and invariance at every depth, over a "
          "log-mel baseline that learned nothing."),
         ("Models side by side", "families, sizes and fine-tuning on one axis."),
-        ("Training dynamics and generative compatibility", "two more parts of the paper, which "
-         "come to this page later."),
+        ("Training, checkpoint by checkpoint", "how the curves take shape from initialisation on, "
+         "and whether they do it as the paper found."),
         ("Every number accounted for", "weights, versions, seed and command beside each curve."),
     ]  # fmt: skip
     contributions = html.Ol(
