@@ -35,6 +35,13 @@ def open_page(browser: Browser, url: str, width: int, scheme: str) -> Page:
     return page
 
 
+def top_of(page: Page, selector: str) -> float:
+    """Pixels from the top of the page to where an element begins."""
+    box = page.locator(selector).bounding_box()
+    assert box
+    return box["y"]
+
+
 def analysed(page: Page) -> None:
     """Upload two recordings and wait for their curves."""
     files = [str(DEMO / "demo-f1-01.flac"), str(DEMO / "demo-m1-01.flac")]
@@ -67,11 +74,19 @@ def main() -> None:
             for width in (1440, 390):
                 for scheme in ("light", "dark"):
                     page = open_page(browser, found.group(), width, scheme)
-                    page.screenshot(path=IMAGES / f"dynamics-{width}-{scheme}.png", full_page=True)
+                    page.screenshot(
+                        path=IMAGES / f"dynamics-{width}-{scheme}.png",
+                        full_page=True,
+                        clip={"x": 0, "y": 0, "width": width, "height": top_of(page, "#training")},
+                    )
+                    # The bar that stays on top while scrolling would lie over the sections.
+                    page.add_style_tag(content="header, .skip { display: none !important }")
+                    page.wait_for_selector("#training .scatterlayer .trace")
+                    page.locator("#training").screenshot(
+                        path=IMAGES / f"training-{width}-{scheme}.png"
+                    )
                     if scheme == "light":
                         analysed(page)
-                        # The bar that stays on top while scrolling would lie over the section.
-                        page.add_style_tag(content="header, .skip { display: none !important }")
                         page.locator("#analyze").screenshot(
                             path=IMAGES / f"analyze-{width}-{scheme}.png"
                         )
