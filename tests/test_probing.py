@@ -14,7 +14,9 @@ from sklearn.linear_model import LogisticRegression
 
 from insidessl_dash.analyses.probing import (
     CLASSES,
+    DECAYS,
     ProbeConfig,
+    choose_probe,
     collect_frames,
     draw_frames,
     fit_probe,
@@ -150,10 +152,32 @@ def test_the_fit_agrees_with_another_implementation(made) -> None:
 def test_the_fit_is_deterministic_and_takes_constant_inputs(made) -> None:
     frames, labels = made
     frames = np.concatenate([frames, np.full((len(frames), 1), 3.0, np.float32)], axis=1)
-    first, second = (fit_probe(frames, labels, 6) for _ in range(2))
+    first, second = (fit_probe(frames, labels, 6, l2=1e-2) for _ in range(2))
     assert torch.equal(first.weight, second.weight)
     assert torch.isfinite(first.weight).all()
     assert np.array_equal(first.predict(frames), second.predict(frames))
+
+
+def test_weight_decay_is_chosen_on_the_frames_set_aside(made) -> None:
+    frames, labels = made
+    aside = np.arange(len(labels)) % 5 == 0
+    clear, decay = choose_probe(frames, labels, aside, 6)
+    assert decay in DECAYS
+    alone = fit_probe(frames[~aside], labels[~aside], 6, l2=decay, steps=300)
+    same = clear.predict(frames[aside]) == alone.predict(frames[aside])
+    assert np.mean(same) > 0.99
+    # Few frames of many dimensions: the decays differ, and the best of them is taken.
+    rng = np.random.default_rng(1)
+    noise = rng.standard_normal((400, 200)) + 0.15 * (
+        np.eye(6)[labels[:400]] @ rng.standard_normal((6, 200))
+    )
+    few, said, apart = noise.astype(np.float32), labels[:400], aside[:400]
+    chosen, _ = choose_probe(few, said, apart, 6)
+    fits = [fit_probe(few[~apart], said[~apart], 6, l2=decay, steps=300) for decay in DECAYS]
+    rights = [np.mean(fit.predict(few[apart]) == said[apart]) for fit in fits]
+    assert max(rights) > min(rights)
+    right = np.mean(chosen.predict(few[apart]) == said[apart])
+    assert right == pytest.approx(max(rights), abs=0.015)
 
 
 # The MFCC baseline
@@ -228,6 +252,8 @@ def test_tones_are_read_from_melspec_on_a_speaker_never_heard(corpus, alignment)
     assert result.config["speakers_measured"] == ["s0"]
     assert result.config["speakers_fitted"] == 2
     assert result.config["utterances_fitted"] == 8
+    assert 0 < result.config["frames_aside"] < result.config["frames_fitted"]
+    assert result.config["weight_decay"][0] in DECAYS
     assert (result.corpus.name, result.corpus.utterances) == ("tones-s0", 4)
     assert values.ids == ["t0", "t3", "t6", "t9"] == [u.id for u in result.utterances]
     np.testing.assert_allclose(values.measures["accuracy"].mean(axis=0), result.curve().mean)
@@ -261,7 +287,7 @@ def test_the_key_tells_apart_what_the_numbers_depend_on(corpus, alignment) -> No
         key(MFCC),
         key(aligned=Alignment(alignment.header, moved)),
         key(train=fewer),
-        key(config=ProbeConfig(train_frames=100)),
+        key(config=ProbeConfig(train_frames=300)),
         key(seed=1),
     ]
     assert len({base, *others}) == 6
@@ -289,6 +315,9 @@ def test_one_side_without_speech_is_refused(corpus, alignment) -> None:
     with pytest.raises(CorpusError, match=r"no aligned speech to take training frames"):
         probe_phones(MELSPEC, corpus, corpus, alignment)  # every speaker is on the test side
     test = corpus.select(lambda u: u.speaker == "s0")
+    two = corpus.select(lambda u: u.speaker != "s2")
+    with pytest.raises(CorpusError, match="one speaker to fit on"):
+        probe_phones(MELSPEC, two, corpus.select(lambda u: u.speaker == "s1"), alignment)
     with pytest.raises(CorpusError, match=r"no aligned speech .*data align"):
         probe_phones(MELSPEC, corpus, test, Alignment({}, {}))
 

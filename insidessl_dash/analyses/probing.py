@@ -37,21 +37,24 @@ _LIMITS = AudioLimits(max_seconds=None, max_bytes=None)
 _CENTRED = ("whisper", "ecapa")  # kinds of encoder that pad, so that frame 0 is centred at 0 s
 
 
+DECAYS = (0.1, 0.01, 0.001)
+"""Weight decays that are tried, strongest first: the best one depends on a layer's width and on how
+much of the training speakers it holds, so each layer takes its own by the same procedure."""
+
+
 class ProbeConfig(LensConfig):
-    """Sizes and strength of a probe.
+    """Sizes of a probe.
 
     Attributes:
         train_frames, test_frames: Drawn from each side; fewer where there are not so many.
         per_utterance: Most from one utterance.
-        l2: Weight decay.
-        steps: Most steps of L-BFGS.
+        steps: Most steps of L-BFGS for each weight decay.
     """
 
     train_frames: int = Field(40_000, ge=1)
     test_frames: int = Field(20_000, ge=1)
     per_utterance: int = Field(50, ge=1)
-    l2: float = Field(1e-4, ge=0)
-    steps: int = Field(100, ge=1)
+    steps: int = Field(60, ge=1)
 
 
 @dataclass(frozen=True)
@@ -221,11 +224,12 @@ def fit_probe(
     labels: NDArray[np.int64],
     classes: int,
     *,
-    l2: float = 1e-4,
-    steps: int = 100,
+    l2: float,
+    steps: int = 60,
     device: str = "cpu",
+    start: LinearProbe | None = None,
 ) -> LinearProbe:
-    """Softmax regression by L-BFGS on all frames at once, from zero: convex and deterministic.
+    """Softmax regression by L-BFGS on all frames at once: convex and deterministic.
 
     Minimises the mean cross-entropy plus l2 / 2 times the squared weights (not the bias). Input
     dimensions are brought to mean 0 and variance 1 first; a constant one stays at 0.
@@ -237,6 +241,7 @@ def fit_probe(
         l2: Weight decay.
         steps: At most; it stops before where the gradient vanishes.
         device: Where to compute.
+        start: A fit of the same frames to go on from; None: zero.
     """
     mean = frames.mean(axis=0, dtype=np.float64)
     scale = frames.std(axis=0, dtype=np.float64)
@@ -245,8 +250,12 @@ def fit_probe(
     spread = torch.tensor(scale, dtype=torch.float32, device=device)
     inputs = (torch.from_numpy(frames).to(device) - centre) / spread
     targets = torch.from_numpy(labels).to(device)
-    weight = torch.zeros(frames.shape[1], classes, device=device, requires_grad=True)
-    bias = torch.zeros(classes, device=device, requires_grad=True)
+    weight = torch.zeros(frames.shape[1], classes, device=device)
+    bias = torch.zeros(classes, device=device)
+    if start is not None:
+        weight, bias = start.weight.clone(), start.bias.clone()
+    weight.requires_grad_()
+    bias.requires_grad_()
     optimiser = torch.optim.LBFGS(
         [weight, bias],
         max_iter=steps,
@@ -265,3 +274,43 @@ def fit_probe(
 
     optimiser.step(loss)
     return LinearProbe(centre, spread, weight.detach(), bias.detach())
+
+
+def choose_probe(
+    frames: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    aside: NDArray[np.bool_],
+    classes: int,
+    *,
+    steps: int = 60,
+    device: str = "cpu",
+) -> tuple[LinearProbe, float]:
+    """The fit whose weight decay (of `DECAYS`) serves frames set aside best.
+
+    Args:
+        frames: float32 (n, D).
+        labels: int64 (n,), from 0.
+        aside: bool (n,): True for frames to choose by, of speakers that are not fitted on.
+        classes: How many there are.
+        steps, device: As `fit_probe`.
+
+    Returns:
+        The probe, and its weight decay. Of equals the stronger decay is taken.
+    """
+    best: tuple[float, LinearProbe, float] | None = None
+    probe: LinearProbe | None = None
+    for decay in DECAYS:
+        probe = fit_probe(
+            frames[~aside],
+            labels[~aside],
+            classes,
+            l2=decay,
+            steps=steps,
+            device=device,
+            start=probe,
+        )
+        right = float(np.mean(probe.predict(frames[aside]) == labels[aside]))
+        if best is None or right > best[0]:
+            best = right, probe, decay
+    assert best is not None
+    return best[1], best[2]

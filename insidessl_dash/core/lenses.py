@@ -234,8 +234,7 @@ PHONE_PROBE = LensInfo(
         ("train_frames", 40_000),
         ("test_frames", 20_000),
         ("per_utterance", 50),
-        ("l2", 1e-4),
-        ("steps", 100),
+        ("steps", 60),
     ),
 )
 """Not among `LENSES`: it needs an alignment, so no job or upload can ask for it."""

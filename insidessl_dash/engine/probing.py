@@ -14,16 +14,16 @@ from insidessl_dash.analyses.probing import (
     Drawn,
     Frames,
     ProbeConfig,
+    choose_probe,
     collect_frames,
     draw_frames,
-    fit_probe,
 )
 from insidessl_dash.analyses.summary import summarise
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.errors import AudioError, CorpusError
 from insidessl_dash.core.lenses import PHONE_PROBE, MeasureInfo
 from insidessl_dash.core.progress import ProgressHook, silent
-from insidessl_dash.core.types import Utterance
+from insidessl_dash.core.types import Utterance, stable_seed
 from insidessl_dash.corpora.alignment import Alignment
 from insidessl_dash.corpora.manifest import Corpus
 from insidessl_dash.encoders.base import Encoder
@@ -56,8 +56,9 @@ def probe_phones(
 ) -> tuple[Result, Values]:
     """Fit a linear probe of the phone on every layer, and measure it on other speakers.
 
-    Speakers of `test` are left out of `train`, so that the two share none. What could not be
-    aligned is left out of both; the result lists those of the test side.
+    Speakers of `test` are left out of `train`, so that the two share none, and a tenth of those
+    that remain is set aside to choose each layer's weight decay by. What could not be aligned is
+    left out of both sides; the result lists those of the test side.
 
     Args:
         card: The model.
@@ -70,7 +71,8 @@ def probe_phones(
         command: What computes it again.
 
     Raises:
-        CorpusError: A row without a speaker, or nothing aligned on one of the two sides.
+        CorpusError: A row without a speaker, fewer than two training speakers, or nothing aligned
+            on one of the two sides.
         AudioError: No file of one of the two sides could be read.
         ModelError: From `load_encoder`.
     """
@@ -87,22 +89,29 @@ def probe_phones(
     heard = _Heard(progress, len(drawn) + len(encoder.layers))
     fit = heard.frames(encoder, fitting, drawn)
     held = heard.frames(encoder, test.utterances, drawn)
-    shares = []
+    by_id = {utterance.id: utterance for utterance in fitting}
+    speakers = np.array([by_id[id].speaker for id in fit.ids])
+    if len(set(speakers.tolist())) < 2:
+        raise CorpusError(
+            f"{train.name} leaves one speaker to fit on; at least two are needed, one of them to "
+            "choose the weight decay by."
+        )
+    aside = np.isin(speakers, _a_tenth(set(speakers.tolist()), seed))[fit.owner]
+    shares, decays = [], []
     for layer, frames in enumerate(fit.layers):
         heard.advance("fitting")
-        probe = fit_probe(
-            frames, fit.labels, len(CLASSES), l2=config.l2, steps=config.steps,
-            device=encoder.device,
-        )  # fmt: skip
+        probe, decay = choose_probe(
+            frames, fit.labels, aside, len(CLASSES), steps=config.steps, device=encoder.device
+        )
         shares.append(_share(probe.predict(held.layers[layer]) == held.labels, held))
+        decays.append(decay)
     commonest = int(np.bincount(fit.labels).argmax())
     chance = _share(held.labels == commonest, held)
     measures = {
         "accuracy": np.stack(shares, axis=1),
         "majority": np.repeat(chance[:, None], len(shares), axis=1),
     }
-    used = set(fit.ids)
-    fitted_on = [utterance for utterance in fitting if utterance.id in used]
+    fitted_on = [by_id[id] for id in fit.ids]
     settings = {
         **config.model_dump(),
         "alignment": alignment.digest(drawn),
@@ -121,7 +130,9 @@ def probe_phones(
             "frames_fitted": len(fit.labels),
             "frames_measured": len(held.labels),
             "utterances_fitted": len(fitted_on),
-            "speakers_fitted": len({u.speaker for u in fitted_on}),
+            "speakers_fitted": len(set(speakers.tolist())),
+            "frames_aside": int(aside.sum()),
+            "weight_decay": decays,
             "speakers_measured": sorted(apart),
             "majority_phone": CLASSES[commonest],
         },
@@ -195,6 +206,12 @@ def _speakers(corpus: Corpus) -> set[str]:
             )
         speakers.add(utterance.speaker)
     return speakers
+
+
+def _a_tenth(speakers: set[str], seed: int) -> list[str]:
+    """Of the training speakers those whose frames choose the weight decay; at least one."""
+    order = sorted(speakers, key=lambda speaker: (stable_seed("aside", seed, speaker), speaker))
+    return order[: max(1, round(len(order) / 10))]
 
 
 def _draw(
