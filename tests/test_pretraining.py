@@ -48,11 +48,11 @@ TEACHER = "tiny-teacher"
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Ninety seconds of seeded coloured noise by four 'speakers'."""
+    """Two minutes of seeded coloured noise by four 'speakers'."""
     target = tmp_path_factory.mktemp("speech")
     rng = np.random.default_rng(1)
     rows = []
-    for index in range(30):
+    for index in range(44):
         samples = np.convolve(rng.standard_normal(48_000), np.hanning(3 + index % 7), "same")
         envelope = np.repeat(rng.random(48), 1000)
         soundfile.write(target / f"u{index}.wav", 0.05 * samples * envelope, 16_000)
@@ -64,7 +64,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def data(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> SpeechData:
     cache = tmp_path_factory.mktemp("cache")
 
-    return prepare(corpus, cache, fraction=0.1, seed=0, progress=silent)
+    return prepare(corpus, cache, fraction=0.5, seed=0, progress=silent)
 
 
 class _Teacher:
@@ -105,7 +105,13 @@ def start(data: SpeechData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def _settings(name: str) -> RunSettings:
     """Small settings of any recipe."""
     kind = recipe_class(name).Settings
-    more = {"clusters": 8, "unmasked_updates": 3, "teacher": TEACHER, "teacher_layer": 1}
+    more = {
+        "clusters": 8,
+        "unmasked_updates": 3,
+        "teacher": TEACHER,
+        "teacher_layer": 1,
+        "prototypes": 16,
+    }
     return kind(**BASICS, **{k: v for k, v in more.items() if k in kind.model_fields})
 
 
@@ -154,13 +160,17 @@ def test_checkpoints_are_log_spaced_and_load_as_encoders(
     assert names == [f"update-{u:06d}" for u in (0, 1, 2, 4, 6)]
     last = run.folder / "checkpoints" / "update-000006"
     family = name.partition("-nano")[0]
+    kind = {"mr-hubert": "mr-hubert", "ecapa": "ecapa", "dino-ecapa": "ecapa"}.get(family)
     card = ModelCard(
         name="last", title="last", family=family, size="nano", source=str(last),
-        kind="mr-hubert" if family == "mr-hubert" else "transformers",
+        kind=kind or "transformers",
     )  # fmt: skip
     states = load_encoder(card, device="cpu")(torch.randn(1, 16_000))
+    if kind == "ecapa":
+        assert [state.shape[1] for state in states] == [101] * 6 + [1]
+        return
     frames = [49, 49, 49]
-    if family == "mr-hubert":
+    if kind == "mr-hubert":
         low = 49 if name.endswith("b5a") else 25
         frames = [49, 49, low, low, 49, 49]
     assert [tuple(state.shape) for state in states] == [(1, count, 32) for count in frames]
@@ -389,7 +399,7 @@ def test_held_out_speakers_are_never_in_a_batch(data: SpeechData) -> None:
     seen = {int(i) for update in range(40) for i in batches(update)[1]}
     assert seen
     assert not any(data.held_out[i] for i in seen)
-    assert held_out_speakers(set(data.speakers), 0.1, 0) == {
+    assert held_out_speakers(set(data.speakers), 0.5, 0) == {
         s for s, out in zip(data.speakers, data.held_out, strict=True) if out
     }
 
