@@ -65,12 +65,16 @@ class MfccEncoder:
         """
         check_waveforms(waveforms, WINDOW, self.card.name)
         with torch.no_grad():
-            waves = waveforms.to(self.device, torch.float32)
-            cepstra = torch.stack(
-                [
-                    kaldi.mfcc(wave[None], sample_frequency=SAMPLE_RATE, use_energy=False)
-                    for wave in waves
-                ]
-            ).mT
-            first = compute_deltas(cepstra)
-            return [torch.cat([cepstra, first, compute_deltas(first)], dim=1).mT.contiguous()]
+            return [mfcc39(waveforms.to(self.device, torch.float32))]
+
+
+def mfcc39(waveforms: Tensor) -> Tensor:
+    """The features of `MfccEncoder`: float32 (B, n) to (B, (n - 400) // 160 + 1, 39)."""
+    cepstra = torch.stack(
+        [
+            kaldi.mfcc(wave[None], sample_frequency=SAMPLE_RATE, use_energy=False)
+            for wave in waveforms
+        ]
+    ).mT
+    first = compute_deltas(cepstra)
+    return torch.cat([cepstra, first, compute_deltas(first)], dim=1).mT.contiguous()

@@ -29,7 +29,7 @@ from insidessl_dash.corpora.manifest import Corpus
 from insidessl_dash.encoders.base import Encoder
 from insidessl_dash.encoders.loading import load_encoder
 from insidessl_dash.engine.plan import corpus_digest, digests
-from insidessl_dash.engine.worker import _device_name, _public_source
+from insidessl_dash.engine.worker import device_name, public_source
 from insidessl_dash.results.provenance import now, result_key, versions
 from insidessl_dash.results.schema import (
     CorpusInfo,
@@ -136,8 +136,8 @@ def probe_phones(
             "speakers_measured": sorted(apart),
             "majority_phone": CLASSES[commonest],
         },
-        model=_model_info(encoder),
-        corpus=_corpus_info(test, utterances),
+        model=model_info(encoder),
+        corpus=corpus_info(test, utterances),
         layers=list(encoder.layers),
         frame_rates_hz=list(encoder.frame_rates_hz),
         primary=PHONE_PROBE.measures[0].name,
@@ -148,7 +148,7 @@ def probe_phones(
         provenance=Provenance(
             created=now(),
             versions=versions(),
-            device=_device_name(encoder.device),
+            device=device_name(encoder.device),
             seed=seed,
             command=command,
             wall_s=round(time.monotonic() - started, 3),
@@ -260,7 +260,8 @@ def _utterances(
     return sorted(infos, key=lambda info: info.id)
 
 
-def _model_info(encoder: Encoder) -> ModelInfo:
+def model_info(encoder: Encoder) -> ModelInfo:
+    """The model as it is now, for a result."""
     card = encoder.card
     return ModelInfo(
         name=card.name,
@@ -268,7 +269,7 @@ def _model_info(encoder: Encoder) -> ModelInfo:
         family=card.family,
         size=card.size,
         supervised=card.supervised,
-        source=_public_source(card.source),
+        source=public_source(card.source),
         revision=encoder.revision,
         weights_sha256=encoder.weights_sha256,
         layer_policy=dict(encoder.layer_policy),
@@ -276,7 +277,8 @@ def _model_info(encoder: Encoder) -> ModelInfo:
     )
 
 
-def _corpus_info(test: Corpus, utterances: Sequence[UtteranceInfo]) -> CorpusInfo:
+def corpus_info(test: Corpus, utterances: Sequence[UtteranceInfo]) -> CorpusInfo:
+    """The audio that went in, without what was left out."""
     used = [u for u in utterances if u.error is None]
     return CorpusInfo(
         name=test.name,

@@ -27,8 +27,8 @@ from insidessl_dash.core.types import Utterance
 from insidessl_dash.corpora.manifest import Corpus
 from insidessl_dash.encoders.loading import load_encoder
 from insidessl_dash.engine.plan import digests
-from insidessl_dash.engine.probing import _corpus_info, _model_info
-from insidessl_dash.engine.worker import _device_name
+from insidessl_dash.engine.probing import corpus_info, model_info
+from insidessl_dash.engine.worker import device_name
 from insidessl_dash.features.batches import layer_batches
 from insidessl_dash.results.provenance import now, result_key, versions
 from insidessl_dash.results.schema import Curve, Provenance, Result, UtteranceInfo, Values
@@ -145,8 +145,8 @@ def verify_speakers(
             "trials_different": len(trials.same) - same,
             "speakers": sorted(set(speakers)),
         },
-        model=_model_info(encoder),
-        corpus=_corpus_info(corpus, used),
+        model=model_info(encoder),
+        corpus=corpus_info(corpus, used),
         layers=list(encoder.layers),
         frame_rates_hz=list(encoder.frame_rates_hz),
         primary=rate.name,
@@ -155,7 +155,7 @@ def verify_speakers(
         provenance=Provenance(
             created=now(),
             versions=versions(),
-            device=_device_name(encoder.device),
+            device=device_name(encoder.device),
             seed=seed,
             command=command,
             wall_s=round(time.monotonic() - started, 3),

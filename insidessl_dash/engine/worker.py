@@ -91,7 +91,7 @@ def describe(
         weights_sha256=encoder.weights_sha256,
         revision=encoder.revision,
         layer_policy=dict(encoder.layer_policy),
-        device=_device_name(encoder.device),
+        device=device_name(encoder.device),
     )
     return info, lenses
 
@@ -213,7 +213,7 @@ def finish(
     fields = ModelCard.model_fields.keys() & ModelInfo.model_fields.keys()
     model = ModelInfo(
         **{key: card[key] for key in fields - {"revision", "source"}},
-        source=_public_source(card["source"]),
+        source=public_source(card["source"]),
         revision=info.revision,
         weights_sha256=info.weights_sha256,
         layer_policy=info.layer_policy,
@@ -280,12 +280,13 @@ def _note(count: int, computed: int, usable: int) -> str:
     return ""
 
 
-def _public_source(source: str) -> str:
+def public_source(source: str) -> str:
     """A hub id as it is; of a local folder only its name, since results are shown to others."""
     return Path(source).name if Path(source).expanduser().exists() else source
 
 
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
+    """The GPU's name, or ``cpu``."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
 
 

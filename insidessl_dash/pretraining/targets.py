@@ -16,37 +16,19 @@ import torch
 from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 
-from insidessl_dash.audio import torchaudio_cpu  # noqa: F401  must precede torchaudio
+from insidessl_dash.analyses.clusters import fit_clusters
 from insidessl_dash.core.errors import TrainingError
 from insidessl_dash.core.files import whole_file
 from insidessl_dash.core.progress import ProgressHook
 from insidessl_dash.core.types import SAMPLE_RATE, stable_hash
 from insidessl_dash.encoders.loading import load_encoder
+from insidessl_dash.encoders.mfcc import mfcc39
 from insidessl_dash.pretraining.data import HOP, SpeechData
-
-from torchaudio.compliance import kaldi  # isort: skip
-from torchaudio.functional import compute_deltas  # isort: skip
 
 Targets = tuple[list[NDArray[np.int64]], NDArray[np.float32]]
 """The cluster of every frame of every utterance, and the centroids."""
 
 _FIT_FRAMES = 200_000
-
-
-def mfcc39(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """13 MFCC with first and second differences, 25 ms windows every 10 ms.
-
-    Args:
-        waveform: float32, shape (n,), 16 kHz.
-
-    Returns:
-        float32, shape ((n - 400) // 160 + 1, 39).
-    """
-    features = kaldi.mfcc(
-        torch.from_numpy(waveform)[None], sample_frequency=SAMPLE_RATE, use_energy=False
-    ).T
-    first = compute_deltas(features)
-    return torch.cat([features, first, compute_deltas(first)]).T.contiguous().numpy()
 
 
 def mfcc_targets(
@@ -65,13 +47,14 @@ def mfcc_targets(
         features = []
         for index in range(len(data.ids)):
             progress("MFCC", index, len(data.ids))
-            features.append(mfcc39(data.waveform(index)))
+            waveform = torch.from_numpy(data.waveform(index))
+            features.append(mfcc39(waveform[None])[0].numpy())
         pool = np.concatenate(
             [f for f, out in zip(features, data.held_out, strict=True) if not out]
         )
         pool = pool[np.random.default_rng(seed).permutation(len(pool))[:_FIT_FRAMES]]
         progress("k-means", 0, 1)
-        kmeans = _fit(pool, clusters, seed)
+        kmeans = fit_clusters(pool, clusters, seed, starts=20)
         _store(path, [kmeans.predict(f)[::2] for f in features], kmeans)
     return _read(path)
 
@@ -130,25 +113,13 @@ def layer_targets(
             pool.append(states(index))
             frames += len(pool[-1])
         progress("k-means", 0, 1)
-        kmeans = _fit(np.concatenate(pool)[:_FIT_FRAMES], clusters, seed)
+        kmeans = fit_clusters(np.concatenate(pool)[:_FIT_FRAMES], clusters, seed, starts=20)
         labels = []
         for index in range(len(data.ids)):
             progress(f"{teacher} layer {layer}: labels", index, len(data.ids))
             labels.append(kmeans.predict(states(index)))
         _store(path, labels, kmeans)
     return _read(path)
-
-
-def _fit(pool: NDArray[np.float32], clusters: int, seed: int) -> MiniBatchKMeans:
-    return MiniBatchKMeans(
-        clusters,
-        batch_size=10_000,
-        n_init=20,
-        max_iter=100,
-        max_no_improvement=100,
-        reassignment_ratio=0.0,
-        random_state=seed,
-    ).fit(pool)
 
 
 def _store(path: Path, labels: list[NDArray], kmeans: MiniBatchKMeans) -> None:
