@@ -207,7 +207,8 @@ def _unit_means(layers: Sequence[Tensor]) -> NDArray[np.float64]:
             layer = layer.cpu()  # float64 is not to be had everywhere
         mean = layer.mean(dim=1, dtype=torch.float64).cpu().numpy()
         norm = np.linalg.norm(mean, axis=-1, keepdims=True)
-        size = torch.linalg.vector_norm(layer, dim=(1, 2)).cpu().numpy() / layer.shape[1] ** 0.5
+        size = torch.linalg.vector_norm(layer.float(), dim=(1, 2)).cpu().numpy()
+        size /= layer.shape[1] ** 0.5
         defined = np.isfinite(norm) & (norm > _NO_MEAN * size[:, None])
         unit[:, index, : mean.shape[-1]] = np.where(
             defined, mean / np.where(defined, norm, 1.0), np.nan

@@ -16,7 +16,7 @@ def test_the_dashboard_leads_to_a_card_and_back(visit) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("HuBERT Nano")
     expect(page.locator(HELD_OUT).first).to_be_visible()
     expect(page.locator("#card-loss .main-svg").first).to_be_visible()
-    expect(page.locator(".score .is-score")).to_contain_text("Masked accuracy")
+    expect(page.locator(".score .is-score")).to_contain_text("Accuracy on masked frames")
     ground = page.locator(HELD_OUT).first
     page.get_by_role("button", name="Dark colour scheme").click()
     expect(ground).to_have_css("background-color", "rgb(20, 24, 29)")

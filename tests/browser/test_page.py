@@ -84,6 +84,7 @@ def test_a_link_reproduces_the_view_and_back_returns(visit) -> None:
     expect(page.locator("#layers-legend .curve")).to_have_count(3)
     page.locator("#lens label", has_text="Entropy").click()
     expect(page.locator(TITLE).first).to_have_text("Normalised matrix entropy")
+    expect(page).not_to_have_url(re.compile("lens=curvature"))
     page.go_back()
     expect(page.locator(TITLE).first).to_have_text("Folded curvature (rad)")
     expect(page.get_by_role("radio", name="Folded")).to_be_checked()

@@ -231,7 +231,7 @@ def _training(card: TrainingCard) -> Children:
 
 def _figures_of(score: Score) -> html.Dl:
     """The score large, beside what it has to be compared with."""
-    numbers = [(score.title, score.value, "is-score")]
+    numbers = [(_first_up(score.title), score.value, "is-score")]
     if score.chance is not None:
         numbers.append((_first_up(score.chance_is or "chance"), score.chance, ""))
     if score.at_initialisation is not None:
