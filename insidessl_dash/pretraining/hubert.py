@@ -42,11 +42,16 @@ class HubertRecipe(ClusterRecipe):
 
 
 class SecondSettings(ClusterSettings):
-    """Which layer of which earlier model the targets are clusters of."""
+    """Which layer of which earlier model the targets are clusters of.
+
+    Layer 8 of ``hubert-nano`` has the highest phone-normalised mutual information of its layers 4
+    to 9 (0.3667 with pauses, k = 200, training speakers; the others 0.3646 to 0.3658), as
+    ``insidessl-dash probe clusters`` computes it.
+    """
 
     clusters: int = Field(200, ge=2, le=65_000)
     teacher: str = "hubert-nano"
-    teacher_layer: int = Field(6, ge=0)
+    teacher_layer: int = Field(8, ge=0)
 
 
 class SecondIteration(ClusterRecipe):
