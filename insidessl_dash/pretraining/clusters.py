@@ -27,7 +27,7 @@ from insidessl_dash.pretraining.data import SpeechData
 from insidessl_dash.pretraining.masking import span_mask
 from insidessl_dash.pretraining.recipe import (
     Batch,
-    Recipe,
+    FrameRecipe,
     RunSettings,
     export_encoder,
     frames_of,
@@ -86,7 +86,7 @@ class ClusterPredictor(nn.Module):
         return self.head(self.encoder(waveforms, mask_time_indices=mask).last_hidden_state)
 
 
-class ClusterRecipe(Recipe):
+class ClusterRecipe(FrameRecipe):
     """What these objectives share; a subclass builds the model and says what the targets are.
 
     Attributes:
@@ -151,7 +151,7 @@ class ClusterRecipe(Recipe):
     def measure(
         self, model: Any, waveforms: Tensor, index: int, rng: np.random.Generator, device: str
     ) -> dict[str, float]:
-        """See `Recipe.measure`."""
+        """See `FrameRecipe.measure`."""
         mask = self.mask(1, waveforms.shape[1], rng).to(device)
         labels = torch.from_numpy(self.labels[index][: mask.shape[1]])[None].to(device)[mask]
         logits = self.high_logits(model, waveforms, mask)[mask]

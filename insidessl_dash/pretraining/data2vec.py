@@ -22,7 +22,7 @@ from insidessl_dash.pretraining.masking import span_mask
 from insidessl_dash.pretraining.recipe import (
     NANO,
     Batch,
-    Recipe,
+    FrameRecipe,
     RunSettings,
     export_encoder,
     frames_of,
@@ -98,7 +98,7 @@ def teacher_targets(teacher: Any, waveforms: Tensor, top_layers: int) -> Tensor:
     return torch.stack(layers).mean(0).transpose(1, 2)
 
 
-class Data2VecRecipe(Recipe):
+class Data2VecRecipe(FrameRecipe):
     """The objective of ``data2vec-nano``."""
 
     name = "data2vec-nano"
@@ -138,7 +138,7 @@ class Data2VecRecipe(Recipe):
     def measure(
         self, model: Any, waveforms: Tensor, index: int, rng: np.random.Generator, device: str
     ) -> dict[str, float]:
-        """See `Recipe.measure`. The targets have mean 0 and variance below 1 by construction."""
+        """See `FrameRecipe.measure`. The targets have mean 0 over an utterance."""
         predicted, targets = model(waveforms, self._mask(waveforms, rng), self.settings.top_layers)
         error = (predicted - targets).square().mean(-1)
         variance = (targets - targets.mean(0)).square().mean(-1)
@@ -151,7 +151,7 @@ class Data2VecRecipe(Recipe):
     def evaluate(
         self, model: Any, device: str, max_crop_s: float, limit: int | None
     ) -> dict[str, float]:
-        """See `Recipe.evaluate`."""
+        """See `FrameRecipe.evaluate`."""
         means = super().evaluate(model, device, max_crop_s, limit)
         explained = 1 - means["mean_squared_error"] / means["target_variance"]
         return {**means, "explained_variance": explained, "chance": 0.0}

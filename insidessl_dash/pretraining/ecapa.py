@@ -164,12 +164,6 @@ class SpeakerRecipe(Recipe):
             "utterances": len(chosen),
         }
 
-    def measure(
-        self, model: Any, waveforms: Tensor, index: int, rng: np.random.Generator, device: str
-    ) -> dict[str, float]:
-        """Not used: the score is of pairs, see `evaluate`."""
-        raise NotImplementedError
-
     def export(self, model: Any, folder: Path) -> None:
         """Write what `load_encoder` reads: convolutions in float16, the rest in float32."""
         tensors = {

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from insidessl_dash.core.progress import ProgressHook
 from insidessl_dash.core.types import SAMPLE_RATE, stable_seed
 from insidessl_dash.pretraining.data import HOP, SpeechData
+from insidessl_dash.results.training_card import Score
 
 NANO: dict[str, Any] = {
     "hidden_size": 192,
@@ -55,27 +56,6 @@ class RunSettings(BaseModel, extra="forbid"):
     clip_norm: float = Field(1.0, gt=0)
     held_out_fraction: float = Field(0.1, gt=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-
-
-class Score(BaseModel):
-    """The one number that says whether a member learned.
-
-    Attributes:
-        metric: Key of the held-out scores.
-        title: In words.
-        value: At the end, on the held-out speakers.
-        chance: What a model that learned nothing would reach, and `chance_is` in words.
-        at_initialisation: The same measure before the first update, on the utterances that
-            checkpoints are measured on.
-    """
-
-    metric: str
-    title: str
-    value: float
-    chance: float
-    chance_is: str
-    higher_is_better: bool
-    at_initialisation: float
 
 
 class Recipe(ABC):
@@ -117,6 +97,46 @@ class Recipe(ABC):
         """
 
     @abstractmethod
+    def export(self, model: Any, folder: Path) -> None:
+        """Write the weights in the form that ships."""
+
+    def after_step(self, model: Any, update: int) -> None:  # noqa: B027  most need nothing
+        """What follows the optimiser, e.g. moving a teacher along."""
+
+    @abstractmethod
+    def evaluate(
+        self, model: Any, device: str, max_crop_s: float, limit: int | None
+    ) -> dict[str, float]:
+        """Scores on held-out speakers, among them `metric`, `chance` and ``utterances``.
+
+        Args:
+            model: From `build`.
+            device: Where it is.
+            max_crop_s: Longest stretch of an utterance.
+            limit: Utterances to use (a fixed, seeded choice); None for all.
+        """
+
+    def score(self, held_out: dict[str, float], first: dict[str, float]) -> Score:
+        """The score of the last evaluation beside that of the first."""
+        return Score(
+            metric=self.metric,
+            title=self.metric_title,
+            value=held_out[self.metric],
+            chance=held_out[self.chance],
+            chance_is=self.chance_is,
+            higher_is_better=self.higher_is_better,
+            at_initialisation=first[self.metric],
+        )
+
+    def rng(self, purpose: str, update: int) -> np.random.Generator:
+        """Randomness of one update."""
+        return np.random.default_rng(stable_seed(purpose, self.seed, update))
+
+
+class FrameRecipe(Recipe):
+    """An objective whose score is a mean over frames of held-out utterances."""
+
+    @abstractmethod
     def measure(
         self, model: Any, waveforms: Tensor, index: int, rng: np.random.Generator, device: str
     ) -> dict[str, float]:
@@ -129,13 +149,6 @@ class Recipe(ABC):
             rng: The same for this utterance at every evaluation.
             device: Where the model is.
         """
-
-    @abstractmethod
-    def export(self, model: Any, folder: Path) -> None:
-        """Write the weights in the form that ships."""
-
-    def after_step(self, model: Any, update: int) -> None:  # noqa: B027  most need nothing
-        """What follows the optimiser, e.g. moving a teacher along."""
 
     def evaluate(
         self, model: Any, device: str, max_crop_s: float, limit: int | None
@@ -167,22 +180,6 @@ class Recipe(ABC):
         frames = sums.pop("frames")
         means = {key: value / frames for key, value in sums.items()}
         return {**means, "frames": int(frames), "utterances": used}
-
-    def score(self, held_out: dict[str, float], first: dict[str, float]) -> Score:
-        """The score of the last evaluation beside that of the first."""
-        return Score(
-            metric=self.metric,
-            title=self.metric_title,
-            value=held_out[self.metric],
-            chance=held_out[self.chance],
-            chance_is=self.chance_is,
-            higher_is_better=self.higher_is_better,
-            at_initialisation=first[self.metric],
-        )
-
-    def rng(self, purpose: str, update: int) -> np.random.Generator:
-        """Randomness of one update."""
-        return np.random.default_rng(stable_seed(purpose, self.seed, update))
 
     def _held_out(
         self, limit: int | None, max_crop_s: float

@@ -23,7 +23,7 @@ from insidessl_dash.pretraining.masking import span_mask
 from insidessl_dash.pretraining.recipe import (
     NANO,
     Batch,
-    Recipe,
+    FrameRecipe,
     RunSettings,
     export_encoder,
     frames_of,
@@ -91,7 +91,7 @@ def contrastive_logits(
     return torch.cat([cosines.diagonal()[:, None], others], dim=1)
 
 
-class Wav2Vec2Recipe(Recipe):
+class Wav2Vec2Recipe(FrameRecipe):
     """The objective of ``wav2vec2-nano``."""
 
     name = "wav2vec2-nano"
@@ -133,7 +133,7 @@ class Wav2Vec2Recipe(Recipe):
     def measure(
         self, model: Any, waveforms: Tensor, index: int, rng: np.random.Generator, device: str
     ) -> dict[str, float]:
-        """See `Recipe.measure`. Found: no candidate is as near as the target."""
+        """See `FrameRecipe.measure`. Found: no candidate is as near as the target."""
         logits, perplexity, _ = self._predict(model, waveforms, rng)
         target = torch.zeros_like(logits[:, 0]).long()
         candidates = torch.isfinite(logits).sum(-1)
