@@ -353,9 +353,9 @@ def test_the_callback_answers_once_to_a_visit(app: dash.Dash) -> None:
         f"{ids.TRAINING_LENS}.value": "curvature",
         f"{ids.TRAINING_MEASURE}.value": "folded",
         f"{ids.SCREEN}.data": SCREEN,
-        f"{ids.ASKED}.data": {"search": "?run=~mine", "visit": 1},
+        f"{ids.TRAINING_ASKED}.data": {"search": "?run=~mine", "visit": 1},
     }
-    output, changed = f"{ids.TRAINING_CURVES}.figure", f"{ids.ASKED}.data"
+    output, changed = f"{ids.TRAINING_CURVES}.figure", f"{ids.TRAINING_ASKED}.data"
     first = fire(client, output, values, changed).get_json()["response"]
     assert first[ids.TRAINING_RUN]["value"] == "~mine"
     followed = first[ids.TRAINING_FOLLOWED]["data"]

@@ -220,6 +220,30 @@
     page.set("training-at", { data: end ? null : shown.stops[shown.step].update });
   };
 
+  // The address reaches this section once the first figure is on the screen (a tab in the
+  // background draws no frames, hence the limit).
+  const FIRST_FIGURE_MS = 2000;
+  let asked = 0;
+
+  function firstFigure() {
+    return new Promise((done) => {
+      setTimeout(done, FIRST_FIGURE_MS);
+      (function look() {
+        const drawn = document.querySelector("#layers-graph .main-svg");
+        requestAnimationFrame(drawn ? () => setTimeout(done) : look);
+      })();
+    });
+  }
+
+  window.dash_clientside.insidessl.trainingAsked = async function (followed, address) {
+    if (!address || followed !== address.visit || followed === asked) {
+      return window.dash_clientside.no_update;
+    }
+    asked = followed;
+    await firstFigure();
+    return address;
+  };
+
   // A link to this section is followed once the section is there.
   if (window.location.hash === "#training") {
     page.ready("training", (section) =>

@@ -188,3 +188,23 @@ def test_no_width_scrolls_sideways(visit, width: int) -> None:
     for plot in plots:
         assert plot["x"] >= 0
         assert plot["x"] + plot["width"] <= width
+
+
+def test_the_first_figure_does_not_wait_for_this_section(chromium, address: str) -> None:
+    page = chromium.new_page()
+    told: list[str] = []
+
+    def note(moment: str):
+        def add(exchange) -> None:
+            body = getattr(exchange, "request", exchange).post_data or ""
+            if output := re.search(r"(layers-graph|training-curves)\.figure", body):
+                told.append(f"{moment} {output[1]}")
+
+        return add
+
+    page.on("request", note("asked"))
+    page.on("response", note("answered"))
+    page.goto(address)
+    expect(page.locator("#training-curves .scatterlayer .trace").first).to_be_attached()
+    page.close()
+    assert told.index("answered layers-graph") < told.index("asked training-curves")

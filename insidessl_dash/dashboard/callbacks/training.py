@@ -2,6 +2,9 @@
 
 The slider lives in the browser (assets/js/5-training.js), which moves between curves that are drawn
 already and tells the server nothing; where it stands is only read when something else changes.
+
+The section follows an address once the first section has shown it, so that the first figure does
+not wait for figures further down.
 """
 
 from __future__ import annotations
@@ -72,6 +75,13 @@ def register(app: dash.Dash, catalogue: Catalogue, trajectories: Trajectories) -
         (ids.TRAINING_FRAMES, "scrubber"),
     ):
         app.clientside_callback(ClientsideFunction("insidessl", function), Input(store, "data"))
+    app.clientside_callback(
+        ClientsideFunction("insidessl", "trainingAsked"),
+        Output(ids.TRAINING_ASKED, "data"),
+        Input(ids.FOLLOWED, "data"),
+        State(ids.ASKED, "data"),
+        prevent_initial_call=True,
+    )
 
     @app.callback(
         output={
@@ -79,7 +89,7 @@ def register(app: dash.Dash, catalogue: Catalogue, trajectories: Trajectories) -
             "followed": Output(ids.TRAINING_FOLLOWED, "data"),
         },
         inputs={
-            "asked": Input(ids.ASKED, "data"),
+            "asked": Input(ids.TRAINING_ASKED, "data"),
             "controls": {name: Input(*place) for name, place in _CONTROLS.items()},
             "screen": Input(ids.SCREEN, "data"),
             "at": State(ids.TRAINING_AT, "data"),

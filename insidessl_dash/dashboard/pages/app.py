@@ -38,6 +38,7 @@ def app_layout(
             dcc.Store(id=ids.OWN_SHOWN),
             dcc.Store(id=ids.PAINT),
             dcc.Store(id=ids.OWN_PAINT),
+            dcc.Store(id=ids.TRAINING_ASKED),
             dcc.Store(id=ids.TRAINING_AT),
             dcc.Store(id=ids.TRAINING_FRAMES),
             dcc.Store(id=ids.TRAINING_FOLLOWED),
