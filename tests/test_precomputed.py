@@ -21,7 +21,7 @@ SHIPPED = Settings().precomputed
 NANO = SHIPPED / "models" / "hubert-nano"
 MODELS = {
     "melspec", "whisper-base", "ecapa-voxceleb", "hubert-nano", "hubert-nano-init",
-    "wav2vec2-nano", "wav2vec2-nano-init",
+    "hubert-nano-it2", "wav2vec2-nano", "wav2vec2-nano-init", "wavlm-nano", "wavlm-nano-init",
 }  # fmt: skip
 MEMBERS = sorted(path.parent.name for path in SHIPPED.glob("models/*/card.json"))
 

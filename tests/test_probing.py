@@ -93,9 +93,7 @@ class Clock:
         frames += 2 if self.first_s == 0 else 0  # they pad
         fine = self.first_s + 0.02 * torch.arange(frames)
         finer = self.first_s + 0.01 * torch.arange(2 * frames - 1)
-        coarse = fine[: frames // 2 * 2].reshape(-1, 2).mean(dim=1)
-        if self.first_s == 0:
-            coarse = 0.04 * torch.arange(len(coarse))
+        coarse = fine[::2]
         return [each[None, :, None].expand(len(waveforms), -1, 1) for each in (finer, fine, coarse)]
 
 
@@ -114,7 +112,7 @@ def test_every_layer_gives_the_frame_nearest_to_the_moment(tmp_path, kind) -> No
     moments = np.concatenate([drawn[id].times_s for id in frames.ids])
     for layer, half_step in zip(frames.layers, (0.005, 0.01, 0.02), strict=True):
         away = np.abs(layer[:, 0] - moments)
-        # the last 20 ms frame may have no partner to make a 40 ms frame with
+        # the last 20 ms frame may have no 40 ms frame after it
         assert np.mean(away <= half_step + 1e-6) > (0.999 if half_step < 0.02 else 0.95)
     if kind == "transformers":
         np.testing.assert_allclose(frames.layers[0][:, 0], moments, atol=1e-6)

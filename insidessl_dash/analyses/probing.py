@@ -157,7 +157,7 @@ def collect_frames(
     ):
         for row, id in enumerate(batch.ids):
             found[id] = [
-                _at(batch.layers[layer][row], frame_centre_s(encoder, layer), rate, drawn[id])
+                _at(batch.layers[layer][row], frame_centre_s(encoder), rate, drawn[id])
                 for layer in wanted
                 for rate in [encoder.frame_rates_hz[layer]]
             ]
@@ -173,15 +173,13 @@ def collect_frames(
     )
 
 
-def frame_centre_s(encoder: Encoder, layer: int) -> float:
-    """Where the first frame of a layer has its centre, in seconds.
+def frame_centre_s(encoder: Encoder) -> float:
+    """Where the first frame of every layer has its centre, in seconds.
 
-    Frames see 25 ms from 0 s on, unpadded. Layers slower than 50 Hz pool neighbouring frames of
-    20 ms. Whisper and the speaker models pad, so their first frame is centred at 0 s.
+    Frames see 25 ms from 0 s on, unpadded; slower layers (MR-HuBERT's) keep every n-th of them, the
+    first among them. Whisper and the speaker models pad, so their first frame is centred at 0 s.
     """
-    if encoder.card.kind in _CENTRED:
-        return 0.0
-    return WINDOW_S / 2 + max(0.0, 1 / encoder.frame_rates_hz[layer] - STEP_S) / 2
+    return 0.0 if encoder.card.kind in _CENTRED else WINDOW_S / 2
 
 
 def _at(hidden: Tensor, first_s: float, rate_hz: float, drawn: Drawn) -> NDArray[np.float32]:

@@ -30,38 +30,42 @@ def _large(**fields: Any) -> ModelCard:
     return ModelCard(**{"kind": "transformers", "size": "large", "layers": 24, **fields})
 
 
-def _nano(family: str, title: str, objective: str, paper: str) -> tuple[ModelCard, ModelCard]:
-    """A shipped member of the Nano family, and the same before its first update."""
-    name = f"{family}-nano"
-    common: dict[str, Any] = {
-        "family": family,
-        "size": "nano",
-        "layers": 12,
-        "licence": "Apache-2.0",
-        "paper": paper,
-    }
-    trained = ModelCard(
+def _nano(name: str, family: str, title: str, objective: str, paper: str) -> ModelCard:
+    """A shipped member of the Nano family."""
+    return ModelCard(
         name=name,
         title=title,
         kind="transformers",
+        family=family,
+        size="nano",
+        layers=12,
         source=f"shipped:{name}",
         objective=objective,
         data="a few hours of English speech: speechocean762 and a LibriSpeech excerpt",
+        licence="Apache-2.0",
+        paper=paper,
         not_for="12 x 192, trained on a few hours: shows dynamics, not the quality of Base models.",
-        **common,
     )
+
+
+def _with_untrained(card: ModelCard) -> tuple[ModelCard, ModelCard]:
+    """A member, and the same before its first update."""
     untrained = ModelCard(
-        name=f"{name}-init",
-        title=f"{title}, untrained",
+        name=f"{card.name}-init",
+        title=f"{card.title}, untrained",
         kind="random",
-        base=name,
+        base=card.name,
         seed=0,
+        family=card.family,
+        size=card.size,
+        layers=card.layers,
         objective="none: as initialised",
         data="none",
+        licence=card.licence,
+        paper=card.paper,
         not_for="A baseline: what the architecture does before it has learned anything.",
-        **common,
     )
-    return trained, untrained
+    return card, untrained
 
 
 _WAV2VEC2 = {
@@ -241,18 +245,42 @@ BUILT_IN: tuple[ModelCard, ...] = (
         data="none",
         not_for="A baseline with nothing learned: one layer, so no curve over depth.",
     ),
-    *_nano(
+    *_with_untrained(
+        _nano(
+            "hubert-nano",
+            "hubert",
+            "HuBERT Nano",
+            "masked prediction of k-means clusters of 39-d MFCC (HuBERT iteration 1); at the start "
+            "unmasked frames count too",
+            "arXiv:2106.07447",
+        )
+    ),
+    _nano(
+        "hubert-nano-it2",
         "hubert",
-        "HuBERT Nano",
-        "masked prediction of k-means clusters of 39-d MFCC (HuBERT iteration 1); at the start "
-        "unmasked frames count too",
+        "HuBERT Nano, iteration 2",
+        "masked prediction of k-means clusters of layer 8 of hubert-nano (HuBERT iteration 2); at "
+        "the start unmasked frames count too. Its initialisation is that of hubert-nano",
         "arXiv:2106.07447",
     ),
-    *_nano(
-        "wav2vec2",
-        "wav2vec 2.0 Nano",
-        "contrastive: find the quantised latent of a masked frame among 100 others",
-        "arXiv:2006.11477",
+    *_with_untrained(
+        _nano(
+            "wav2vec2-nano",
+            "wav2vec2",
+            "wav2vec 2.0 Nano",
+            "contrastive: find the quantised latent of a masked frame among 100 others",
+            "arXiv:2006.11477",
+        )
+    ),
+    *_with_untrained(
+        _nano(
+            "wavlm-nano",
+            "wavlm",
+            "WavLM Nano",
+            "masked prediction of k-means clusters of layer 8 of hubert-nano while other speech "
+            "and noise are mixed in; at the start unmasked frames count too",
+            "arXiv:2110.13900",
+        )
     ),
 )
 """Every built-in card; names are unique, and cannot be taken by added models."""

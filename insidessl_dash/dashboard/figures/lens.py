@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from insidessl_dash.core.types import stable_hash
 from insidessl_dash.dashboard import theme
 from insidessl_dash.dashboard.figures import notes
 from insidessl_dash.dashboard.figures.points import Line, Points, number
@@ -65,9 +66,11 @@ def lens_figure(
     if not compact:
         annotations += notes.end_labels(points, looks, end, plot, (low, high), scheme)
     pad = end * (0.03 if compact else 0.012)
+    data = bands + curves
     return {
-        "data": bands + curves,
+        "data": data,
         "layout": {
+            "datarevision": stable_hash(data),  # the same curves again are not drawn again
             "template": theme.template(scheme),
             "height": height,
             "margin": margin,

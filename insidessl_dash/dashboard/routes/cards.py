@@ -75,7 +75,10 @@ def register_cards(server: Flask, catalogue: Catalogue, asset: Callable[[str], s
         if not mine:
             return []
         newest = max(mine, key=lambda result: result.provenance.created)
-        random = {c.name for c in catalogue.cards() if c.base == card.name}
+        untrained = [c for c in catalogue.cards() if c.kind == "random"]
+        random = {c.name for c in untrained if c.base == card.name} or {
+            c.name for c in untrained if (c.family, c.size) == (card.family, card.size)
+        }
         beside: dict[str, Result] = {}
         for result in catalogue.store.find(corpus=newest.corpus.name, lens=lens):
             name = result.model.name
