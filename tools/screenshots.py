@@ -80,7 +80,7 @@ def main() -> None:
                         clip={"x": 0, "y": 0, "width": width, "height": top_of(page, "#training")},
                     )
                     # The bar that stays on top while scrolling would lie over the sections.
-                    page.add_style_tag(content="header, .skip { display: none !important }")
+                    page.add_style_tag(content=".site-header, .skip { display: none !important }")
                     page.wait_for_selector("#training .scatterlayer .trace")
                     page.locator("#training").screenshot(
                         path=IMAGES / f"training-{width}-{scheme}.png"

@@ -151,11 +151,11 @@ def train(
             speech, chosen, folder, device, resume, extend,
         )  # fmt: skip
         run.train(progress)
-    in_words = (
-        torch.cuda.get_device_name()
-        if device == "cuda"
-        else f"{torch.get_num_threads()} CPU threads ({platform.machine()}, {os.cpu_count()} cores)"
-    )
+    if device == "cuda":
+        in_words = torch.cuda.get_device_name()
+    else:
+        threads = f"{torch.get_num_threads()} CPU thread{'s' * (torch.get_num_threads() > 1)}"
+        in_words = f"{threads} ({platform.machine()}, {os.cpu_count()} cores)"
     card = training_card(run, corpus, in_words, licence)
     ship(run, ship_to or folder / "final", card)
     score = card["score"]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from insidessl_dash.dashboard import theme
+from insidessl_dash.dashboard.figures import notes
 from insidessl_dash.dashboard.figures.lens import lens_figure
-from insidessl_dash.dashboard.figures.notes import spread
 from insidessl_dash.dashboard.figures.points import number
 from insidessl_dash.dashboard.figures.style import Style, is_baseline, is_random
-from insidessl_dash.dashboard.figures.words import Table, corpus_title, duration
+from insidessl_dash.dashboard.figures.words import Table, corpus_title, duration, first_up
 from insidessl_dash.results.schema import Result
 from insidessl_dash.results.training_card import Score, TrainingCard
 
@@ -100,7 +100,7 @@ def score_sentences(score: Score) -> list[str]:
     'Accuracy is 30.0% on speakers it never heard, 3.0 times what a guess gives (10.0%).'
     """
     metric, value = score.metric, score.value
-    first = f"{score.title} is {shown(metric, value)} on speakers it never heard"
+    first = f"{first_up(score.title)} is {shown(metric, value)} on speakers it never heard"
     if score.chance is not None:
         level = f"{score.chance_is or 'chance'} gives ({shown(metric, score.chance)})"
         if score.higher_is_better and score.chance > 0 and value > score.chance:
@@ -159,7 +159,7 @@ def held_out_figure(
     last = max((update for update, _value in points), default=1)
     end = (last + 1) * 1.06
     figure = _frame(
-        f"{score.title} on held-out speakers{' (%)' if factor == 100 else ''}",
+        f"{first_up(score.title)} on held-out speakers{' (%)' if factor == 100 else ''}",
         _decades(last),
         limits,
         scheme,
@@ -396,10 +396,12 @@ def _level_labels(
 ) -> list[dict[str, Any]]:
     """Names of the levels: right of the plot, or inside it where the screen is narrow."""
     margin = layout["margin"]
+    if not compact:
+        margin["r"] = max(16 + notes.room(name) for _value, name in levels) if levels else 24
     plot = layout["height"] - margin["t"] - margin["b"]
     low, high = limits
     pixels = [plot * (high - value) / (high - low) for value, _name in levels]
-    places = spread(pixels, _LABEL_GAP, 6, plot - 6)
+    places = notes.spread(pixels, _LABEL_GAP, 6, plot - 6)
     labels = []
     for (value, name), place, pixel in zip(levels, places, pixels, strict=True):
         labels.append(

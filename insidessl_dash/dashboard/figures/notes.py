@@ -123,8 +123,12 @@ def _end_label(
 
 def right_margin(lines: Sequence[Line]) -> int:
     """Room for the labels, in pixels."""
-    longest = max((len(short(line)) for line in lines), default=10)
-    return int(min(250, 44 + _CHARACTER * longest))
+    return min(250, 44 + max((room(short(line)) for line in lines), default=70))
+
+
+def room(label: str) -> int:
+    """How wide a label is at most, in pixels."""
+    return int(_CHARACTER * len(label))
 
 
 def short(line: Line) -> str:

@@ -35,6 +35,15 @@ def corpus_title(name: str) -> str:
     return _CORPORA.get(name, name)
 
 
+def first_up(text: str) -> str:
+    """A text that begins with a capital.
+
+    >>> first_up("accuracy on masked frames")
+    'Accuracy on masked frames'
+    """
+    return text[:1].upper() + text[1:]
+
+
 def duration(seconds: float) -> str:
     """Seconds in words short enough for a caption.
 

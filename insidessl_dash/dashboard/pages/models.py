@@ -20,7 +20,7 @@ from insidessl_dash.dashboard.figures.cards import (
     shown,
 )
 from insidessl_dash.dashboard.figures.style import Style
-from insidessl_dash.dashboard.figures.words import corpus_title, duration, layer_table
+from insidessl_dash.dashboard.figures.words import corpus_title, duration, first_up, layer_table
 from insidessl_dash.dashboard.pages.dynamics import SIZE_TITLES, caption_children
 from insidessl_dash.dashboard.pages.parts import (
     Children,
@@ -145,7 +145,7 @@ def _item(entry: Entry, looks: Looks) -> html.Li:
         [
             _swatches(card, looks),
             html.A(card.title, href=urls.model_card(card.name), className="model-name"),
-            html.Span(_first_up(card.objective), className="model-what"),
+            html.Span(first_up(card.objective), className="model-what"),
             html.Span(" · ".join(fact for fact in facts if fact), className="model-facts"),
         ]
     )
@@ -231,9 +231,9 @@ def _training(card: TrainingCard) -> Children:
 
 def _figures_of(score: Score) -> html.Dl:
     """The score large, beside what it has to be compared with."""
-    numbers = [(_first_up(score.title), score.value, "is-score")]
+    numbers = [(first_up(score.title), score.value, "is-score")]
     if score.chance is not None:
-        numbers.append((_first_up(score.chance_is or "chance"), score.chance, ""))
+        numbers.append((first_up(score.chance_is or "chance"), score.chance, ""))
     if score.at_initialisation is not None:
         numbers.append(("Before training", score.at_initialisation, ""))
     return html.Dl(
@@ -417,11 +417,7 @@ def _span(seconds: float | None) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{_first_up(text)}." if text and not text.endswith(".") else _first_up(text)
-
-
-def _first_up(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return f"{first_up(text)}." if text and not text.endswith(".") else first_up(text)
 
 
 def _plain(value: Any) -> str:
