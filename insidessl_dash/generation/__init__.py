@@ -1,0 +1,1 @@
+"""From layers back to sound: mel spectrograms, vocoders, their losses, and what survives."""
