@@ -32,14 +32,14 @@ from insidessl_dash.pretraining.recipes import RECIPES, recipe_class
 
 
 def speech(folder: Path) -> Corpus:
-    """Four minutes by eight 'speakers': shaped noise; no time here depends on what it says."""
+    """Four minutes by twenty 'speakers': shaped noise; no time here depends on what it says."""
     rng = np.random.default_rng(0)
     rows = []
     for index in range(60):
         noise = np.convolve(rng.standard_normal(4 * SAMPLE_RATE), np.hanning(9), "same")
         path = folder / f"u{index}.wav"
         soundfile.write(path, 0.03 * noise, SAMPLE_RATE)
-        rows.append(Utterance(path.stem, path, speaker=f"s{index % 8}"))
+        rows.append(Utterance(path.stem, path, speaker=f"s{index % 20}"))
     return Corpus("noise", tuple(rows))
 
 
