@@ -154,8 +154,8 @@ def train(
     if device == "cuda":
         in_words = torch.cuda.get_device_name()
     else:
-        threads = f"{torch.get_num_threads()} CPU thread{'s' * (torch.get_num_threads() > 1)}"
-        in_words = f"{threads} ({platform.machine()}, {os.cpu_count()} cores)"
+        count = f"{torch.get_num_threads()} CPU thread{'s' * (torch.get_num_threads() > 1)}"
+        in_words = f"{count} ({platform.machine()}, {os.cpu_count()} cores)"
     card = training_card(run, corpus, in_words, licence)
     ship(run, ship_to or folder / "final", card)
     score = card["score"]
