@@ -58,6 +58,7 @@ use many directions equally (rich, uncompressed), and low where a few directions
     version: ClassVar[int] = 1
     Config: ClassVar[type[BaseModel]] = EntropyConfig
     measures: ClassVar[tuple[MeasureInfo, ...]] = lens(name).measures
+    threaded: ClassVar[bool] = True
 
     def of_frames(self, frames: NDArray[np.floating]) -> tuple[float, ...]:
         """Normalised, in nats, and as a rank; NaN where fewer than two rows remain."""

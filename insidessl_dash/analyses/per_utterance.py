@@ -30,6 +30,9 @@ class PerUtterance(ABC, Generic[ConfigT]):
     Args:
         config: Its options; None for the defaults.
         seed: For analyses with something random in them.
+
+    Attributes:
+        threaded: Whether one utterance and layer take long enough to be worth a thread.
     """
 
     name: ClassVar[str]
@@ -37,6 +40,7 @@ class PerUtterance(ABC, Generic[ConfigT]):
     version: ClassVar[int]
     Config: ClassVar[type[BaseModel]]
     measures: ClassVar[tuple[MeasureInfo, ...]]
+    threaded: ClassVar[bool] = False
 
     def __init__(self, config: ConfigT | None = None, seed: int = 0) -> None:
         self.config = cast(ConfigT, self.Config()) if config is None else config
@@ -64,7 +68,8 @@ class PerUtterance(ABC, Generic[ConfigT]):
         def of_layer(hidden: Tensor) -> list[tuple[float, ...]]:
             return [self.of_frames(frames) for frames in as_array(hidden)]
 
-        return np.array(each(of_layer, batch.layers), dtype=np.float64).transpose(1, 2, 0)
+        run = each if self.threaded else map
+        return np.array(list(run(of_layer, batch.layers)), dtype=np.float64).transpose(1, 2, 0)
 
     def update(self, state: State, batch: LayerBatch) -> None:
         """Add a batch.
