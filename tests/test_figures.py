@@ -103,6 +103,16 @@ def test_the_band_is_the_interval(band: str) -> None:
     np.testing.assert_allclose(list(zip(lower, upper, strict=True)), expected)
 
 
+def test_only_other_curves_make_another_revision() -> None:
+    def revision(**options) -> str:
+        return lens_figure(results, **options)["layout"]["datarevision"]
+
+    results = entropies("hubert-nano", "whisper-base")
+    assert revision() == revision()
+    others = [revision(band="std"), revision(depth="percent"), revision(scheme="dark")]
+    assert len({revision(), *others}) == 4
+
+
 def test_a_figure_without_a_curve_says_so() -> None:
     for results in ([], [make_result(lens="invariance", n=1)]):
         notes = lens_figure(results)["layout"]["annotations"]
