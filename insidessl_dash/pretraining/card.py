@@ -13,11 +13,6 @@ from insidessl_dash.corpora.manifest import Corpus
 from insidessl_dash.pretraining.loop import Run
 from insidessl_dash.results.provenance import now, versions
 
-NOT_FOR = (
-    "Not for recognition, verification or any other task: it is a small model of a few hours of "
-    "speech, made to show how layers differ."
-)
-
 _COUNTS = {"frames", "utterances", "trials"}
 _BOOKKEEPING = {"update", "learning_rate", "seconds_seen", "wall_s"}
 
@@ -39,7 +34,7 @@ def training_card(run: Run, corpus: Corpus, device: str, licence: str | None) ->
     return {
         "name": run.recipe.name,
         "objective": run.recipe.objective,
-        "not_for": NOT_FOR,
+        "not_for": run.recipe.not_for,
         "data": {
             "corpora": _by_corpus(corpus),
             "licence": corpus.licence or licence or "not stated",

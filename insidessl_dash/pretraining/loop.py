@@ -76,6 +76,10 @@ class Run:
         self.batches = Batches(data, settings.batch_seconds, settings.max_crop_s, settings.seed)
         self.model = recipe.build().to(device).train()
         self.parameters = {k: p for k, p in self.model.named_parameters() if p.requires_grad}
+        self._clipped = [
+            [p for p in part.parameters() if p.requires_grad]
+            for part in recipe.clipped_apart(self.model)
+        ]
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(),
             lr=0.0,
@@ -179,7 +183,8 @@ class Run:
                 f"{self.update} is kept. Try a lower learning rate."
             )
         loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)
+        for parameters in self._clipped:
+            nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.recipe.after_step(self.model, update)

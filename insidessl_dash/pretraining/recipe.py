@@ -77,6 +77,10 @@ class Recipe(ABC):
     chance: ClassVar[str] = "majority_rate"
     chance_is: ClassVar[str] = "always answering the most common cluster"
     higher_is_better: ClassVar[bool] = True
+    not_for: ClassVar[str] = (
+        "Not for recognition, verification or any other task: it is a small model of a few hours "
+        "of speech, made to show how layers differ."
+    )
 
     def __init__(
         self, data: SpeechData, settings: Any, cache: Path, progress: ProgressHook
@@ -99,6 +103,10 @@ class Recipe(ABC):
     @abstractmethod
     def export(self, model: Any, folder: Path) -> None:
         """Write the weights in the form that ships."""
+
+    def clipped_apart(self, model: Any) -> tuple[nn.Module, ...]:
+        """Parts of the model, together all of it; gradients are clipped by the norm of a part."""
+        return (model,)
 
     def after_step(self, model: Any, update: int) -> None:  # noqa: B027  most need nothing
         """What follows the optimiser, e.g. moving a teacher along."""

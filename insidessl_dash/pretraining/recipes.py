@@ -19,6 +19,12 @@ RECIPES = {
     "ecapa-nano": "ecapa:EcapaRecipe",
     "dino-ecapa-nano": "dino:DinoRecipe",
 }
+"""Those of the Nano family: what they export loads as an encoder."""
+
+GENERATION = {
+    "fourier-vocoder": "vocoder:VocoderRecipe",
+}
+"""Those of what turns layers back into sound."""
 
 
 def recipe_class(name: str) -> type[Recipe]:
@@ -27,7 +33,8 @@ def recipe_class(name: str) -> type[Recipe]:
     Raises:
         ConfigError: No such recipe.
     """
-    if name not in RECIPES:
-        raise ConfigError(f"No recipe named {name!r}. There are: {', '.join(RECIPES)}.")
-    module, _, attribute = RECIPES[name].partition(":")
+    known = RECIPES | GENERATION
+    if name not in known:
+        raise ConfigError(f"No recipe named {name!r}. There are: {', '.join(known)}.")
+    module, _, attribute = known[name].partition(":")
     return getattr(import_module(f"insidessl_dash.pretraining.{module}"), attribute)
