@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from insidessl_dash.core.types import stable_seed
 
-_MOST_WEIGHTS = 1 << 22  # numbers in memory at once: 32 MB
+_MOST_WEIGHTS = 1 << 17  # numbers in memory at once: 1 MB, and as much again for their sums
 
 
 class Summary(NamedTuple):
