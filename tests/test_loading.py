@@ -152,6 +152,14 @@ def test_shipped_models_come_from_precomputed(folder: Path, known: Registry) -> 
         load_encoder(card(source="shipped:../x"), device="cpu", registry=known)
 
 
+def test_a_member_that_ships_without_weights_says_how_to_train_it(known: Registry) -> None:
+    ablation = known.precomputed / "models" / "no-weights"
+    ablation.mkdir(parents=True)
+    (ablation / "card.json").write_text("{}")
+    with pytest.raises(ModelError, match="models rebuild no-weights"):
+        load_encoder(card(source="shipped:no-weights"), device="cpu", registry=known)
+
+
 def test_model_type_reads_the_configuration_alone(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     assert model_type(card(source=str(folder))) == "hubert"

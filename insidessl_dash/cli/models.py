@@ -23,7 +23,8 @@ def list_models() -> None:
 
     table = Table(box=None, pad_edge=False)
     for column in ("name", "size", "family", "layers", "licence", "source"):
-        table.add_column(column, overflow="fold")
+        # A name is there to be copied: it stays in one piece, the others fold.
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for card in registry().cards():
         table.add_row(
             card.name, card.size, card.family, str(card.layers or ""), card.licence, card.source

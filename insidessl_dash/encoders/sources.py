@@ -133,6 +133,12 @@ def _shipped(name: str, precomputed: Path) -> Path:
             f"The weights of {name} are not in this installation ({folder} does not exist): "
             "reinstall it, or set INSIDESSL_PRECOMPUTED to the folder that holds them."
         )
+    if (folder / "card.json").is_file() and not any((folder / w).exists() for w in WEIGHT_FILES):
+        raise ModelError(
+            f"{name} ships its results and its card, not its weights: train it again with "
+            f"`insidessl-dash models rebuild {name} --data ... --out FOLDER`, then register it "
+            "under a name of your own with `insidessl-dash models add NAME FOLDER/final`."
+        )
     return folder
 
 
