@@ -271,7 +271,13 @@ def test_a_read_only_home_warns_and_gives_the_result(folder: Path, tmp_path: Pat
 
 def test_models_and_corpora_are_listed() -> None:
     models = cli("models", "list", COLUMNS="80").stdout
-    for name in ("wav2vec2-base", "hubert-large", "wavlm-base-plus", "whisper-base", "wav2vec2-nano-init"):
+    for name in (
+        "wav2vec2-base",
+        "hubert-large",
+        "wavlm-base-plus",
+        "whisper-base",
+        "wav2vec2-nano-init",
+    ):
         assert name in models
     card = json.loads(cli("models", "show", "hubert-nano", "--json", "-").stdout)
     assert card["size"] == "nano"
