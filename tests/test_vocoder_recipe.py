@@ -25,7 +25,7 @@ from insidessl_dash.generation.fourier import FourierSize, FourierVocoder
 from insidessl_dash.generation.vocoder import load_vocoder
 from insidessl_dash.pretraining import vocoder as recipe_module
 from insidessl_dash.pretraining.data import SpeechData
-from insidessl_dash.pretraining.loop import Run
+from insidessl_dash.pretraining.loop import Run, learning_rate
 from insidessl_dash.pretraining.recipes import recipe_class
 from insidessl_dash.pretraining.vocoder import VocoderRecipe, VocoderSettings
 
@@ -116,20 +116,20 @@ def test_one_backward_gives_each_player_its_own_gradients(start: Callable[..., R
 
 
 def test_neither_player_shortens_the_step_of_the_other(start: Callable[..., Run]) -> None:
-    run = start("clip", clip_norm=0.5)
+    run = start("clip", clip_norm=0.5, critic_rate=0.25)
     seen = []
-    honest = run.optimizer.step
     run.optimizer.step = lambda: seen.append(  # type: ignore[method-assign]
         [torch.cat([g.flatten() for g in gradients(m)]).norm().item() for m in parts]
     )
-    parts = run.recipe.clipped_apart(run.model)
+    parts = [group.module for group in run.recipe.groups(run.model)]
     assert sum(len(list(p.parameters())) for p in parts) == len(run.parameters)
     run.update = 2
     loss = run.recipe.loss
     run.recipe.loss = lambda *a: (1000 * loss(*a)[0], {})  # type: ignore[method-assign]
     run._step()
     assert seen == [pytest.approx([0.5, 0.5], rel=1e-3)]
-    run.optimizer.step = honest  # type: ignore[method-assign]
+    rates = [group["lr"] for group in run.optimizer.param_groups]
+    assert rates == [rate := learning_rate(run.settings, 3), 0.25 * rate]
 
 
 def test_discriminators_tell_noise_from_hum_and_fooling_them_moves_towards_it() -> None:

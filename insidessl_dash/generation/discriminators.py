@@ -23,7 +23,7 @@ _COMPRESSION = 0.3
 class DiscriminatorSize:
     """Size of `Discriminators`.
 
-    The default has 72,630 parameters; three passes and their gradients cost 0.04 s of one core a
+    The default has 72,630 parameters; three passes and their gradients cost 0.07 s of one core a
     second of audio in bfloat16.
 
     Attributes:

@@ -76,12 +76,11 @@ class Run:
         self.batches = Batches(data, settings.batch_seconds, settings.max_crop_s, settings.seed)
         self.model = recipe.build().to(device).train()
         self.parameters = {k: p for k, p in self.model.named_parameters() if p.requires_grad}
-        self._clipped = [
-            [p for p in part.parameters() if p.requires_grad]
-            for part in recipe.clipped_apart(self.model)
-        ]
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
+            [
+                {"params": [p for p in g.module.parameters() if p.requires_grad], "rate": g.rate}
+                for g in recipe.groups(self.model)
+            ],
             lr=0.0,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
@@ -168,7 +167,7 @@ class Run:
         batch = self.batches(self.update)
         update = self.update + 1
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.settings, update)
+            group["lr"] = group["rate"] * learning_rate(self.settings, update)
         torch.manual_seed(stable_seed("torch", self.settings.seed, update))
         with torch.autocast(
             self.device.partition(":")[0],
@@ -183,8 +182,8 @@ class Run:
                 f"{self.update} is kept. Try a lower learning rate."
             )
         loss.backward()
-        for parameters in self._clipped:
-            nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+        for group in self.optimizer.param_groups:
+            nn.utils.clip_grad_norm_(group["params"], self.settings.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.recipe.after_step(self.model, update)

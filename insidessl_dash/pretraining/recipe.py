@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -58,6 +58,18 @@ class RunSettings(BaseModel, extra="forbid"):
     precision: Literal["float32", "bfloat16"] = "bfloat16"
 
 
+class Group(NamedTuple):
+    """Weights that are stepped alike, their gradients clipped by one norm.
+
+    Attributes:
+        module: Whose weights.
+        rate: Their learning rate as a multiple of the settings'.
+    """
+
+    module: nn.Module
+    rate: float = 1.0
+
+
 class Recipe(ABC):
     """One objective.
 
@@ -104,9 +116,9 @@ class Recipe(ABC):
     def export(self, model: Any, folder: Path) -> None:
         """Write the weights in the form that ships."""
 
-    def clipped_apart(self, model: Any) -> tuple[nn.Module, ...]:
-        """Parts of the model, together all of it; gradients are clipped by the norm of a part."""
-        return (model,)
+    def groups(self, model: Any) -> tuple[Group, ...]:
+        """What is stepped alike: all of the model, unless an objective has players of its own."""
+        return (Group(model),)
 
     def after_step(self, model: Any, update: int) -> None:  # noqa: B027  most need nothing
         """What follows the optimiser, e.g. moving a teacher along."""

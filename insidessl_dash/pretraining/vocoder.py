@@ -30,7 +30,7 @@ from insidessl_dash.generation.losses import mel_l1, multi_resolution_stft
 from insidessl_dash.generation.mel import CONVENTION, log_mel
 from insidessl_dash.generation.vocoder import GriffinLim
 from insidessl_dash.pretraining.data import SpeechData
-from insidessl_dash.pretraining.recipe import Batch, Recipe, RunSettings
+from insidessl_dash.pretraining.recipe import Batch, Group, Recipe, RunSettings
 
 SIZE = FourierSize()
 CRITICS = DiscriminatorSize()
@@ -48,6 +48,7 @@ class VocoderSettings(RunSettings):
         feature_weight: Of the relative distance of the discriminators' layers; the adversarial
             loss itself has weight 1.
         adversarial_from: Updates before the discriminators begin.
+        critic_rate: Their learning rate as a multiple of the vocoder's.
         gain_db: Each crop is made louder or quieter by up to so much, within full scale.
     """
 
@@ -61,7 +62,8 @@ class VocoderSettings(RunSettings):
     mel_weight: float = Field(45.0, ge=0)
     stft_weight: float = Field(2.5, ge=0)
     feature_weight: float = Field(2.0, ge=0)
-    adversarial_from: int = Field(3000, ge=0)
+    adversarial_from: int = Field(4000, ge=0)
+    critic_rate: float = Field(0.5, gt=0)
     gain_db: float = Field(6.0, ge=0)
     precision: Literal["float32", "bfloat16"] = "bfloat16"
 
@@ -111,9 +113,9 @@ class VocoderRecipe(Recipe):
         torch.manual_seed(self.seed)
         return VocoderAndCritics()
 
-    def clipped_apart(self, model: VocoderAndCritics) -> tuple[nn.Module, ...]:
+    def groups(self, model: VocoderAndCritics) -> tuple[Group, ...]:
         """The two players: neither one's gradients shorten the other's step."""
-        return model.vocoder, model.critics
+        return Group(model.vocoder), Group(model.critics, self.settings.critic_rate)
 
     def loss(
         self, model: VocoderAndCritics, batch: Batch, update: int, device: str
