@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from insidessl_dash import __version__
-from insidessl_dash.cli import analysis, data, jobs, models, probing, serving, training
+from insidessl_dash.cli import analysis, data, gcm, jobs, models, probing, serving, training
 from insidessl_dash.cli.verification import verification
 from insidessl_dash.core.errors import InsideSSLError
 
@@ -35,6 +35,7 @@ models.app.command("rebuild")(training.rebuild)
 app.add_typer(models.app, name="models", help="Models that can be analysed.")
 app.add_typer(data.app, name="data", help="Corpora known by name.")
 app.add_typer(probing.app, name="probe", help="What can be read from single frames, by layer.")
+app.add_typer(gcm.app, name="gcm", help="From layers back to sound: decoders and vocoders.")
 app.add_typer(jobs.app, name="jobs", help="Jobs of this installation's dashboard.")
 
 

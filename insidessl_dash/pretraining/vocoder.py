@@ -95,7 +95,7 @@ class VocoderRecipe(Recipe):
     Settings = VocoderSettings
 
     metric: ClassVar[str] = "mel_l1"
-    metric_title: ClassVar[str] = "log10-mel distance of copy synthesis, held-out speakers"
+    metric_title: ClassVar[str] = "log10-mel distance of copy synthesis"
     chance: ClassVar[str] = "griffin_lim_mel_l1"
     chance_is: ClassVar[str] = "Griffin-Lim on the same utterances"
     higher_is_better: ClassVar[bool] = False

@@ -1,0 +1,10 @@
+"""``gcm``: from layers back to sound."""
+
+from __future__ import annotations
+
+import typer
+
+from insidessl_dash.cli.gcm_vocoders import vocoders
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.command("vocoders")(vocoders)
