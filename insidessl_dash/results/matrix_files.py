@@ -7,7 +7,6 @@ Matrices are discovered, never listed by hand.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ MATRIX = "matrix.json"
 VALUES = "values.npz"
 
 _CEILING = "ceiling."
-_NAME = re.compile(r"[\w.+-]+")
 
 
 @dataclass(frozen=True)
@@ -167,7 +165,7 @@ class Matrices:
         Raises:
             NotFoundError: There is none of that name.
         """
-        if _NAME.fullmatch(corpus) and _NAME.fullmatch(name) and ".." not in (corpus, name):
+        if all(Path(part).name == part and "\0" not in part for part in (corpus, name)):
             for place in self._places.values():
                 if (place / corpus / name / MATRIX).is_file():
                     return place / corpus / name

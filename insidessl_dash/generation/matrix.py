@@ -1,0 +1,438 @@
+"""Cells of the Generative Compatibility Matrix: every layer of an utterance by every decoder.
+
+Cell (i, j) is decoder D^(i) reading the tokens z^(j). One pass of the encoder gives all layers;
+cells are decoded in batches from the same noise, vocoded, cut to the original's length, given the
+one gain of the matrix, and scored against the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from insidessl_dash.analyses.parallel import each
+from insidessl_dash.core.errors import AudioError, ModelError
+from insidessl_dash.core.types import SAMPLE_RATE
+from insidessl_dash.encoders.base import Encoder
+from insidessl_dash.generation import metrics
+from insidessl_dash.generation.content import Content, Identity
+from insidessl_dash.generation.matrix_summary import summarise_metric
+from insidessl_dash.generation.mel import HOP, frames_of, log_mel
+from insidessl_dash.generation.metrics import Measured
+from insidessl_dash.generation.vocoder import Vocoder
+from insidessl_dash.results.matrix import (
+    Grid,
+    Group,
+    MatrixConfig,
+    MatrixMeasure,
+    MatrixValues,
+)
+
+VERSION = 1
+"""Of the method; part of a matrix's key."""
+
+_BATCH_SECONDS = 160.0  # of generated audio decoded at once: 40 cells of 4 s
+_NOT_FINITE = Measured(None, "the generated waveform is not finite")
+
+
+class Bank(Protocol):
+    """The decoders of an encoder, as `generation.decoders.DecoderBank` has them.
+
+    Attributes:
+        layers: Names of the encoder's layers that have a decoder, shallow to deep.
+        dims: Width of each of these layers.
+        preset: ``flow`` or ``regression``.
+        encoder: ``weights_sha256`` of the encoder that they were trained on, among others.
+        weights_sha256: Digest of all of them.
+    """
+
+    layers: tuple[str, ...]
+    dims: tuple[int, ...]
+    preset: str
+    encoder: dict[str, Any]
+    weights_sha256: str
+
+    def decode(
+        self,
+        states: Tensor,
+        decoders: Tensor | Sequence[int],
+        frames: int,
+        *,
+        seed: int,
+        steps: int = ...,
+    ) -> Tensor:
+        """Log-mels, float32 (C, frames, 80), of states (C, T, D), each by its own decoder."""
+        ...
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """A metric as it is shown."""
+
+    name: str
+    title: str
+    unit: str
+    group: Group
+    higher_is_better: bool
+
+
+METRICS: tuple[MetricInfo, ...] = (
+    MetricInfo("content", "SpeechBERTScore (precision)", "", "content", True),
+    MetricInfo("content_recall", "SpeechBERTScore (recall)", "", "content", True),
+    MetricInfo("content_f1", "SpeechBERTScore (F1)", "", "content", True),
+    MetricInfo("speaker", "Speaker similarity (cosine)", "", "identity", True),
+    MetricInfo("f0_rmse_cents", "F0 error", "cents", "prosody", False),
+    MetricInfo("energy_correlation", "Correlation of log energy", "", "prosody", True),
+    MetricInfo("stoi", "STOI", "", "function", True),
+    MetricInfo("mel_l1", "Log10-mel distance", "", "function", False),
+)
+"""The main metric of each of the four groups first."""
+
+
+class CellMaker:
+    """Waveforms of the cells of one encoder, its decoders and a vocoder.
+
+    Args:
+        encoder: Under study.
+        bank: Its decoders; some layers may have none.
+        vocoder: From log-mel to waveform.
+        config: Noise, solver, gain.
+
+    Attributes:
+        missing: Layers without a decoder.
+
+    Raises:
+        ModelError: The decoders were trained on another encoder.
+    """
+
+    def __init__(
+        self, encoder: Encoder, bank: Bank, vocoder: Vocoder, config: MatrixConfig
+    ) -> None:
+        check_match(encoder, bank)
+        self.encoder, self.bank, self.vocoder, self.config = encoder, bank, vocoder, config
+        self.missing = [name for name in encoder.layers if name not in bank.layers]
+        self._gain = 10.0 ** (config.gain_db / 20.0)
+        self._steps = {} if config.steps is None else {"steps": config.steps}
+
+    def cells(
+        self, waveform: Tensor, rows: Sequence[int] | None = None
+    ) -> Iterator[tuple[list[tuple[int, int]], Tensor]]:
+        """Every cell, row by row, in batches.
+
+        Args:
+            waveform: float32 (n,), the original, at least 513 samples.
+            rows: Decoders i by place in ``bank.layers``; None: all.
+
+        Yields:
+            Places (i, j) of some cells, i in ``bank.layers`` and j in ``encoder.layers``, and
+            their waveforms, float32 (C, n) on the CPU.
+
+        Raises:
+            ModelError: Too short for one frame of the encoder.
+        """
+        samples = len(waveform)
+        frames = frames_of(samples)
+        with torch.no_grad():
+            states = [layer[0].float() for layer in self.encoder(waveform[None])]
+        most = max(1, int(_BATCH_SECONDS * SAMPLE_RATE) // (frames * HOP))
+        chosen = range(len(self.bank.layers)) if rows is None else rows
+        batch: list[tuple[int, int]] = []
+        for place in ((i, j) for i in chosen for j in range(len(states))):
+            alike = not batch or states[batch[0][1]].shape == states[place[1]].shape
+            if len(batch) == most or not alike:
+                yield batch, self._made(batch, states, frames, samples)
+                batch = []
+            batch.append(place)
+        if batch:
+            yield batch, self._made(batch, states, frames, samples)
+
+    def vocoded(self, waveform: Tensor) -> Tensor:
+        """The original's own mel through the vocoder: (n,) to (n,), with the same gain.
+
+        Raises:
+            AudioError: Fewer than 513 samples.
+        """
+        return self._heard(log_mel(waveform[None]), len(waveform))[0]
+
+    def _made(
+        self, batch: list[tuple[int, int]], states: list[Tensor], frames: int, samples: int
+    ) -> Tensor:
+        with torch.no_grad():
+            mel = self.bank.decode(
+                torch.stack([states[j] for _, j in batch]),
+                [i for i, _ in batch],
+                frames,
+                seed=self.config.seed,
+                **self._steps,
+            )
+        return self._heard(mel, samples)
+
+    def _heard(self, mel: Tensor, samples: int) -> Tensor:
+        with torch.no_grad():
+            return self.vocoder(mel)[:, :samples].float().cpu() * self._gain
+
+
+def check_match(encoder: Encoder, bank: Bank) -> None:
+    """Refuse decoders of another encoder.
+
+    Raises:
+        ModelError: Other weights, layers or widths than the decoders were trained on.
+    """
+    trained_on = bank.encoder.get("weights_sha256", "")
+    name = bank.encoder.get("name", "another model")
+    again = "train decoders of this one: insidessl-dash gcm train"
+    if trained_on != encoder.weights_sha256:
+        raise ModelError(
+            f"These decoders were trained on {name} (weights {trained_on[:12] or 'unknown'}), not "
+            f"on the {encoder.card.name} that is loaded ({encoder.weights_sha256[:12]}): {again}."
+        )
+    widths = dict(zip(encoder.layers, encoder.dims, strict=True))
+    wrong = [
+        layer
+        for layer, width in zip(bank.layers, bank.dims, strict=True)
+        if widths.get(layer) != width
+    ]
+    if wrong:
+        raise ModelError(
+            f"{encoder.card.name} has no layer {wrong[0]!r} of the width that the decoders were "
+            f"trained on: {again}."
+        )
+
+
+class Judge:
+    """Scores waveforms against their original with every metric in `METRICS` that it can.
+
+    Args:
+        content, identity: Networks that are not the one under study.
+
+    Attributes:
+        scored_by: Metric -> what scores it, in words.
+        identity: What identifies the networks, as JSON: part of a matrix's key.
+    """
+
+    def __init__(self, content: Content, identity: Identity) -> None:
+        self._content, self._identity = content, identity
+        self.scored_by = {
+            **dict.fromkeys(("content", "content_recall", "content_f1"), content.title),
+            "speaker": identity.title,
+            "f0_rmse_cents": "pYIN, frames voiced in both",
+            "energy_correlation": "log energy of 64 ms every 16 ms",
+            "stoi": "pystoi",
+            "mel_l1": "80 log-mel bands every 16 ms",
+        }
+        self.identity = [content.identity, identity.identity]
+
+    def check_other_than(self, studied: Encoder) -> None:
+        """Refuse to let a model judge itself.
+
+        Raises:
+            ConfigError: One of the networks is the encoder under study.
+        """
+        self._content.check_other_than(studied, "--content")
+        self._identity.check_other_than(studied, "--speaker")
+
+    def against(self, original: Tensor) -> Against:
+        """Get ready to compare many waveforms with one original, float32 (n,)."""
+        return Against(original, self._content, self._identity)
+
+
+class Against:
+    """Everything about the original that its cells are compared with, computed once."""
+
+    def __init__(self, original: Tensor, content: Content, identity: Identity) -> None:
+        self._original = original.numpy()
+        self._f0 = metrics.f0_hz(self._original)
+        self._content, self._identity = content, identity
+        self._states = _or_why(lambda: content.states(original[None])[0])
+        self._voice = _or_why(lambda: identity.embeddings(original[None])[0])
+
+    def scores(self, waveforms: Tensor) -> list[dict[str, Measured]]:
+        """Every metric of each waveform, float32 (C, n): one dictionary a waveform."""
+        finite = torch.isfinite(waveforms).all(dim=1)
+        found = [dict.fromkeys((info.name for info in METRICS), _NOT_FINITE) for _ in finite]
+        places = finite.nonzero()[:, 0].tolist()
+        if not places:
+            return found
+        heard = waveforms[finite]
+        plain = each(self._without_network, heard.numpy())
+        for place, of_content, voice, of_signal in zip(
+            places, self._of_content(heard), self._of_voice(heard), plain, strict=True
+        ):
+            precision, recall, f1 = of_content
+            found[place] = {
+                "content": precision,
+                "content_recall": recall,
+                "content_f1": f1,
+                "speaker": voice,
+                **of_signal,
+            }
+        return found
+
+    def _without_network(self, waveform: NDArray[np.float32]) -> dict[str, Measured]:
+        return {
+            "f0_rmse_cents": metrics.f0_rmse_cents(self._f0, metrics.f0_hz(waveform)),
+            "energy_correlation": metrics.energy_correlation(self._original, waveform),
+            "stoi": metrics.stoi(self._original, waveform),
+            "mel_l1": metrics.mel_l1(self._original, waveform),
+        }
+
+    def _of_content(self, heard: Tensor) -> list[tuple[Measured, Measured, Measured]]:
+        states = self._states
+        if isinstance(states, Measured):
+            return [(states,) * 3] * len(heard)
+        scores = self._content.scores(states, heard)
+        return [(Measured(p), Measured(r), Measured(f)) for p, r, f in scores.tolist()]
+
+    def _of_voice(self, heard: Tensor) -> list[Measured]:
+        voice = self._voice
+        if isinstance(voice, Measured):
+            return [voice] * len(heard)
+        cosines = self._identity.scores(voice, heard).tolist()
+        silent = Measured(None, "no embedding: nothing of a voice in one of the two")
+        return [Measured(x) if np.isfinite(x) else silent for x in cosines]
+
+
+def _or_why(compute: Callable[[], Any]) -> Any:
+    """What is computed, or why a network cannot hear the original."""
+    try:
+        return compute()
+    except (ModelError, AudioError) as error:
+        return Measured(None, str(error))
+
+
+class UtteranceCells(BaseModel):
+    """Scores of all cells of one utterance: what a worker leaves behind, as JSON.
+
+    Attributes:
+        id: Of the utterance.
+        seconds: Its length.
+        cells: Metric -> [i][j].
+        ceiling: Metric -> vocoder only.
+        why: Metric -> [i][j], why a cell has no value; "" where it has.
+        wall_s: Seconds that it took.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    seconds: float
+    cells: dict[str, Grid]
+    ceiling: dict[str, float | None]
+    why: dict[str, list[list[str]]]
+    wall_s: float = Field(0.0)
+
+
+def score_utterance(
+    maker: CellMaker,
+    judge: Judge,
+    id: str,
+    waveform: NDArray[np.float32],
+    *,
+    done: Callable[[int], None] = lambda cells: None,
+) -> UtteranceCells:
+    """Generate and score every cell of one utterance, and the vocoder-only ceiling.
+
+    Args:
+        maker: Of the cells.
+        judge: Of what comes out.
+        id: Of the utterance.
+        waveform: float32 (n,), 16 kHz.
+        done: Told how many cells are done, after each batch; may raise `Cancelled`.
+
+    Raises:
+        AudioError: Fewer than 513 samples.
+        ModelError: Too short for one frame of the encoder.
+    """
+    original = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
+    ceiling_of = maker.vocoded(original)
+    against = judge.against(original)
+    (ceiling,) = against.scores(ceiling_of[None])
+    shape = len(maker.bank.layers), len(maker.encoder.layers)
+    values: dict[str, Grid] = {
+        m.name: [[None] * shape[1] for _ in range(shape[0])] for m in METRICS
+    }
+    why = {m.name: [[""] * shape[1] for _ in range(shape[0])] for m in METRICS}
+    count = 0
+    for places, waveforms in maker.cells(original):
+        for (i, j), scores in zip(places, against.scores(waveforms), strict=True):
+            for name, measured in scores.items():
+                values[name][i][j], why[name][i][j] = measured.value, measured.reason
+        count += len(places)
+        done(count)
+    return UtteranceCells(
+        id=id,
+        seconds=round(len(waveform) / SAMPLE_RATE, 4),
+        cells=values,
+        ceiling={name: measured.value for name, measured in ceiling.items()},
+        why=why,
+    )
+
+
+@dataclass
+class MatrixState:
+    """Scores so far; grows by a few kilobytes an utterance, whatever its length."""
+
+    utterances: dict[str, UtteranceCells] = field(default_factory=dict)
+
+
+def update(state: MatrixState, cells: UtteranceCells) -> None:
+    """Add an utterance.
+
+    Raises:
+        ValueError: It was added before.
+    """
+    if cells.id in state.utterances:
+        raise ValueError(f"Utterance {cells.id!r} was added twice.")
+    state.utterances[cells.id] = cells
+
+
+def merge(state: MatrixState, other: MatrixState) -> None:
+    """Add another shard.
+
+    Raises:
+        ValueError: An utterance in both.
+    """
+    for cells in other.utterances.values():
+        update(state, cells)
+
+
+def compute(
+    state: MatrixState, rows: Sequence[int], scored_by: dict[str, str], seed: int = 0
+) -> tuple[dict[str, MatrixMeasure], MatrixValues]:
+    """Every metric over the utterances, whatever their order and however they were sharded.
+
+    Args:
+        state: At least one utterance.
+        rows: Of each decoder, the place of its layer among the encoder's layers.
+        scored_by: Metric -> in words.
+        seed: Of the bootstrap.
+    """
+    ids = sorted(state.utterances)
+    scored = [state.utterances[id] for id in ids]
+    cells = {m.name: np.array([u.cells[m.name] for u in scored], dtype=np.float64) for m in METRICS}
+    ceiling = {
+        m.name: np.array([u.ceiling[m.name] for u in scored], dtype=np.float64) for m in METRICS
+    }
+    measures = {
+        m.name: summarise_metric(
+            cells[m.name],
+            ceiling[m.name],
+            rows,
+            title=m.title,
+            unit=m.unit,
+            group=m.group,
+            higher_is_better=m.higher_is_better,
+            scored_by=scored_by[m.name],
+            why=[u.why[m.name] for u in scored],
+            seed=seed,
+        )
+        for m in METRICS
+    }
+    return measures, MatrixValues(ids=ids, measures=cells, ceiling=ceiling)
