@@ -94,11 +94,11 @@ class VocoderRecipe(Recipe):
     )
     Settings = VocoderSettings
 
-    metric: ClassVar[str] = "mel_l1"
-    metric_title: ClassVar[str] = "log10-mel distance of copy synthesis"
-    chance: ClassVar[str] = "griffin_lim_mel_l1"
+    metric: ClassVar[str] = "stoi"
+    metric_title: ClassVar[str] = "STOI of copy synthesis"
+    chance: ClassVar[str] = "griffin_lim_stoi"
     chance_is: ClassVar[str] = "Griffin-Lim on the same utterances"
-    higher_is_better: ClassVar[bool] = False
+    higher_is_better: ClassVar[bool] = True
 
     def __init__(
         self, data: SpeechData, settings: Any, cache: Path, progress: ProgressHook
