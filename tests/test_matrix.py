@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from pydantic import ValidationError
 from scipy.stats import wilcoxon
+from typer.testing import CliRunner
 
 from insidessl_dash.analyses.summary import summarise
+from insidessl_dash.cli.main import app
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.errors import (
     AudioError,
@@ -50,7 +55,7 @@ from insidessl_dash.results.matrix_files import (
     write_matrix,
 )
 from insidessl_dash.results.schema import CorpusInfo, ModelInfo, Provenance
-from insidessl_dash.results.store import Blobs
+from insidessl_dash.results.store import Blobs, Store
 
 LAYERS = ("0", "1", "2")
 """Of the encoder of these tests; layer j says j."""
@@ -645,3 +650,81 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (found / "values.npz").write_bytes(b"no")
     with pytest.raises(StorageError, match="cannot be read"):
         read_matrix_values(found)
+
+
+# -- the command ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Path:
+    """Two speakers with two clips of 2 s each, and the speaker s1 held out of a training."""
+    target = tmp_path / "spoken"
+    target.mkdir()
+    rows = []
+    for index in range(4):
+        soundfile.write(target / f"u{index}.wav", sound(32_000, seed=index).numpy(), 16_000)
+        row = {"id": f"u{index}", "path": f"u{index}.wav", "speaker": f"s{index % 2}"}
+        rows.append({**row, "seconds": 2.0})
+    (target / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return target
+
+
+@pytest.fixture
+def decoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a training card, which loads as one decoder of the log-mel baseline."""
+    target = tmp_path / "decoders"
+    target.mkdir()
+    (target / "config.json").write_text("{}")
+    (target / "card.json").write_text(
+        json.dumps({"name": "decoders", "updates": 7, "data": {"held_out_speakers": ["s1"]}})
+    )
+
+    class Mel(MadeBank):
+        layers, dims, encoder = ("mel",), (80,), {"name": "melspec", "weights_sha256": ""}
+
+        def __init__(self) -> None:
+            self.weights_sha256 = "d" * 64
+
+        def decode(self, states, decoders, frames, *, seed, steps=4):
+            return torch.nn.functional.interpolate(states.transpose(1, 2) / 5, frames).transpose(
+                1, 2
+            )
+
+    made = ModuleType("insidessl_dash.generation.decoders")
+    made.load_decoders = lambda source, device="cpu": Mel()
+    monkeypatch.setitem(sys.modules, "insidessl_dash.generation.decoders", made)
+    return target
+
+
+def run(spoken: Path, decoders: Path, *more: str):
+    words = ["gcm", "evaluate", "--model", "melspec", "--decoders", str(decoders)]
+    words += ["--content", "hubert-nano:6", "--speaker", "wav2vec2-nano"]
+    return CliRunner().invoke(app, [*words, "--corpus", str(spoken), *more])
+
+
+def test_the_command_writes_a_matrix(spoken: Path, decoders: Path, tmp_path: Path) -> None:
+    done = run(spoken, decoders, "--out", str(tmp_path / "out"), "--utterances", "2")
+    assert done.exit_code == 0, (done.output, done.exception)
+    target = tmp_path / "out" / "spoken-held-out" / "melspec.regression"
+    result = read_matrix(target)
+    assert read_matrix_values(target).ids == ["u1", "u3"], "of the held-out speaker"
+    assert (result.decoders.preset, result.decoders.updates) == ("regression", 7)
+    assert result.metric("content").scored_by == "HuBERT Nano, layer 6"
+    assert result.metric("speaker").scored_by == "wav2vec 2.0 Nano, layer 12"
+    assert "Griffin-Lim" in result.title
+    assert str(tmp_path) not in result.provenance.command.replace(str(spoken), "")
+    assert "2 cells" in done.output
+    assert Store(tmp_path / "home", tmp_path).live().keys("gcm-cells:") == []
+
+
+def test_the_command_refuses_speakers_that_may_have_been_heard(
+    spoken: Path, decoders: Path
+) -> None:
+    few = run(spoken, decoders, "--utterances", "3")
+    assert "2 utterances of 2 to 6 s by 1 speakers can be had" in str(few.exception)
+    (decoders / "card.json").write_text('{"name": "d", "data": {"held_out_speakers": ["x"]}}')
+    assert "held out: name the corpus" in str(run(spoken, decoders).exception)
+    (decoders / "card.json").unlink()
+    assert "Give --all-speakers" in str(run(spoken, decoders).exception)
+    itself = run(spoken, decoders, "--all-speakers", "--utterances", "4", "--content", "melspec")
+    assert "cannot judge" in str(itself.exception)

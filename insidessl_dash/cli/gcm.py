@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from insidessl_dash.cli.gcm_evaluate import evaluate
 from insidessl_dash.cli.gcm_vocoders import vocoders
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.command("evaluate")(evaluate)
 app.command("vocoders")(vocoders)

@@ -1,0 +1,226 @@
+"""``gcm evaluate``: every layer decoded by every decoder, and what survives."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from insidessl_dash.cli.analysis import Seed, Source, _cards
+from insidessl_dash.cli.output import out, progress_bar, warn
+from insidessl_dash.core.errors import ConfigError, StorageError
+from insidessl_dash.core.settings import settings
+
+if TYPE_CHECKING:
+    from insidessl_dash.corpora.manifest import Corpus
+    from insidessl_dash.generation.matrix import Bank
+    from insidessl_dash.generation.vocoder import Vocoder
+    from insidessl_dash.results.matrix import DecoderInfo, MatrixResult
+    from insidessl_dash.results.store import Blobs
+    from insidessl_dash.results.training_card import TrainingCard
+
+ENOUGH = 40
+SPEAKERS = 20
+"""Fewest utterances and speakers of a matrix that is shown as evidence."""
+
+GRIFFIN_LIM = "griffin-lim"
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help="The encoder whose layers are decoded.")],
+    decoders: Annotated[str, typer.Option(help="Its decoders: folder or shipped:NAME.")],
+    corpus: Annotated[
+        str, typer.Option(help="Known corpus or manifest, with speaker and seconds on every row.")
+    ],
+    vocoder: Annotated[
+        str, typer.Option(help="Folder, shipped:NAME, hub id, or griffin-lim.")
+    ] = GRIFFIN_LIM,
+    out_folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="The matrix goes to CORPUS/MODEL in it. Default: this home."),
+    ] = None,
+    utterances: Annotated[
+        int, typer.Option(help="Of 2 to 6 s, spread over the speakers.", min=1)
+    ] = ENOUGH,
+    content: Annotated[
+        str, typer.Option(help="Model that scores content, or MODEL:LAYER; not the encoder.")
+    ] = "whisper-base",
+    speaker: Annotated[
+        str, typer.Option(help="Model that scores the voice, or MODEL:LAYER; not the encoder.")
+    ] = "ecapa-voxceleb",
+    all_speakers: Annotated[
+        bool, typer.Option("--all-speakers", help="Not only those that training held out.")
+    ] = False,
+    steps: Annotated[int | None, typer.Option(help="Of the flow's solver.", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
+    seed: Seed = 0,
+    source: Source = None,
+) -> None:
+    """Decode every layer with every decoder, and measure what survives of the original.
+
+    An interrupted run goes on where it stopped.
+    """
+    import torch
+
+    from insidessl_dash.encoders.loading import load_encoder
+    from insidessl_dash.engine.matrix import choose_utterances, evaluate_matrix, forget
+    from insidessl_dash.engine.worker import public_source
+    from insidessl_dash.generation.content import Content, Identity
+    from insidessl_dash.generation.decoders import load_decoders
+    from insidessl_dash.generation.matrix import Judge
+    from insidessl_dash.notebook import open_audio
+    from insidessl_dash.results.matrix import MatrixConfig, matrix_name
+    from insidessl_dash.results.matrix_files import FOLDER, write_matrix
+
+    if threads:
+        torch.set_num_threads(threads)
+    (heard, content_layer), (known, voice_layer) = _named(content), _named(speaker)
+    cards = {card.name: card for card in _cards([model, heard, known], source)}
+    speech = open_audio(corpus)
+    if not all_speakers:
+        speech = _held_out(speech, decoders, vocoder)
+    speakers = min(SPEAKERS, (utterances + 1) // 2)
+    speech = choose_utterances(speech, utterances, speakers, seed)
+    if utterances < ENOUGH:
+        warn(f"{utterances} utterances: a first look. Evidence takes {ENOUGH}, by {SPEAKERS}.")
+    encoder = load_encoder(cards[model])
+    bank = load_decoders(decoders, device=encoder.device)
+    waves = _vocoder(vocoder, encoder.device)
+    judge = Judge(
+        Content(load_encoder(cards[heard]), content_layer),
+        Identity(load_encoder(cards[known]), voice_layer),
+    )
+    described = _described(bank, _card(decoders))
+    words = ["insidessl-dash", "gcm", "evaluate", "--model", model]
+    words += ["--decoders", public_source(decoders), "--vocoder", public_source(vocoder)]
+    words += ["--corpus", corpus, "--utterances", str(utterances)]
+    words += ["--content", content, "--speaker", speaker]
+    words += ["--all-speakers"] if all_speakers else []
+    words += ["--steps", str(steps)] if steps else []
+    words += ["--seed", str(seed)] if seed else []
+    kept = _kept()
+    with progress_bar() as progress:
+        result, values = evaluate_matrix(
+            encoder, bank, waves, judge, speech, MatrixConfig(seed=seed, steps=steps),
+            decoders=described, kept=kept, progress=progress, command=shlex.join(words),
+        )  # fmt: skip
+    name = matrix_name(model, described.preset, described.tokens)
+    target = (out_folder or settings().home / FOLDER) / speech.name / name
+    write_matrix(target, result, values)
+    if kept is not None:
+        forget(kept, result.key)
+    for utterance in result.utterances:
+        if utterance.error:
+            warn(utterance.error)
+    _print(result)
+    out.print(f"Written to {target}")
+
+
+def _kept() -> Blobs | None:
+    """Where finished utterances are kept; None, with a warning, where that cannot be written."""
+    from insidessl_dash.results.store import Store
+
+    try:
+        return Store(settings().home, settings().precomputed).live()
+    except StorageError as error:
+        warn(f"{error} An interrupted run starts anew.")
+        return None
+
+
+def _named(judge: str) -> tuple[str, str | None]:
+    """``MODEL`` or ``MODEL:LAYER``."""
+    name, _, layer = judge.partition(":")
+    return name, layer or None
+
+
+def _vocoder(source: str, device: str) -> Vocoder:
+    from insidessl_dash.generation.vocoder import GriffinLim, load_vocoder
+
+    return GriffinLim() if source == GRIFFIN_LIM else load_vocoder(source, device=device)
+
+
+def _card(source: str) -> TrainingCard | None:
+    """The training card of decoders or of a vocoder; None where it has none."""
+    from insidessl_dash.encoders.sources import find_checkpoint
+    from insidessl_dash.results.training_card import read_training_card
+
+    if source == GRIFFIN_LIM:
+        return None
+    found = find_checkpoint(source, precomputed=settings().precomputed, weights=False)
+    return read_training_card(found.folder)
+
+
+def _held_out(speech: Corpus, decoders: str, vocoder: str) -> Corpus:
+    """Speech of the speakers that the training of decoders and vocoder never heard.
+
+    Raises:
+        ConfigError: Nobody knows who they are, or the corpus has none of them.
+    """
+    otherwise = "Give --all-speakers where the corpus is not what they were trained on."
+    card = _card(decoders)
+    if card is None:
+        raise ConfigError(
+            f"--decoders {decoders}: no training card there that names held-out speakers. "
+            f"{otherwise}"
+        )
+    left = set(card.data.held_out_speakers)
+    of_vocoder = _card(vocoder)
+    if of_vocoder is not None:
+        left &= set(of_vocoder.data.held_out_speakers)
+    if not left & {utterance.speaker for utterance in speech.utterances}:
+        raise ConfigError(
+            f"{speech.name} has no speaker that the training of both decoders and vocoder held "
+            f"out: name the corpus that they were trained on. {otherwise}"
+        )
+    return speech.select(lambda u: u.speaker in left, f"{speech.name}-held-out")
+
+
+def _described(bank: Bank, card: TrainingCard | None) -> DecoderInfo:
+    from insidessl_dash.results.matrix import DecoderInfo
+
+    said = {} if card is None else card.settings
+    return DecoderInfo(
+        preset=bank.preset,
+        weights_sha256=bank.weights_sha256,
+        updates=None if card is None else card.updates,
+        tokens=said.get("tokens") or None,
+    )
+
+
+def _print(result: MatrixResult) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{result.title}; {result.corpus.name}, n = {result.corpus.utterances}")
+    for column in ("metric", "vocoder only", "diagonal", "off", "lower", "upper", "p", "better"):
+        table.add_column(column, justify="left" if column in ("metric", "better") else "right")
+    for measure in result.metrics.values():
+        unit = f" ({measure.unit})" if measure.unit else ""
+        arrow = "higher" if measure.higher_is_better else "lower"
+        sides = measure.asymmetry
+        table.add_row(
+            f"{measure.title}{unit}, {arrow} is better",
+            *(
+                "-" if x.mean is None else f"{x.mean:.{1 if unit else 4}f}"
+                for x in (
+                    measure.ceiling, measure.diagonal, measure.off_diagonal,
+                    sides.lower, sides.upper,
+                )
+            ),
+            "-" if sides.p is None else f"{sides.p:.2g}",
+            sides.better or "neither",
+        )  # fmt: skip
+    out.print(table)
+    broken = result.rupture()
+    out.print(
+        "Content does not drop between neighbouring layers."
+        if broken is None
+        else f"Largest content drop between neighbouring layers: {broken.drop:.4f}, from layer "
+        f"{broken.before} to {broken.after}."
+    )
+    cells = len(result.decoder_layers) * len(result.layers) * result.corpus.utterances
+    wall_s = result.provenance.wall_s
+    out.print(f"{cells} cells, {wall_s:.0f} s: {wall_s / cells:.2f} s a cell, scoring included.")
+    if result.missing:
+        warn(f"No decoder for the layers {', '.join(result.missing)}: their rows are missing.")
