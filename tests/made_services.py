@@ -50,6 +50,7 @@ class FixtureExecutor:
             layers=sample.layers,
             frame_rates_hz=sample.frame_rates_hz,
             weights_sha256=sample.model.weights_sha256,
+            source="",
             revision="",
             layer_policy={},
             device="test fixture",

@@ -199,6 +199,28 @@ def test_the_same_audio_under_another_name_keeps_its_own_name(folder: Path, tmp_
     assert values.ids == [u.id for u in again.utterances]
 
 
+def test_the_same_weights_from_elsewhere_say_where_they_came_from(
+    folder: Path, tmp_path: Path
+) -> None:
+    nano = settings().precomputed / "models" / "hubert-nano"
+    store, corpus = new_store(tmp_path / "a"), open_corpus(folder)
+    found = {}
+    for name in ("one", "two"):
+        shutil.copytree(nano, tmp_path / name)
+        card = ModelCard(
+            name=name, title=name, family="hubert", size="nano", kind="transformers",
+            source=str(tmp_path / name),
+        )  # fmt: skip
+        outcome = analyse(
+            card, corpus, LENSES[1:2], store, InlineExecutor(),
+            seed=0, progress=silent, check=lambda: None, limits=False,
+        )  # fmt: skip
+        found[name] = outcome.results[0]
+    assert numbers([found["one"]]) == numbers([found["two"]])
+    assert [result.model.source for result in found.values()] == ["one", "two"]
+    assert found["one"].provenance == found["two"].provenance
+
+
 @pytest.mark.usefixtures("small_groups")
 def test_finished_shards_are_not_computed_again(folder: Path, tmp_path: Path, monkeypatch) -> None:
     corpus, store = open_corpus(folder), new_store(tmp_path / "a")

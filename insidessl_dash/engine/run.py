@@ -110,7 +110,7 @@ def analyse(
             for task in tasks:
                 store.live().delete(shard_key(task, info, audio))
     progress("done", total, total)
-    asked = partial(as_asked, store, card, corpus, audio, private=private, outcome=outcome)
+    asked = partial(as_asked, store, card, info, corpus, audio, private=private, outcome=outcome)
     outcome.results = [asked(found[key]) for key in keys]
     return outcome
 
@@ -139,6 +139,7 @@ def _put(store: Store, result: Result, values: Values, private: bool, outcome: O
 def as_asked(
     store: Store,
     card: ModelCard,
+    info: EncoderInfo,
     corpus: Corpus,
     audio: dict[str, str],
     result: Result,
@@ -162,7 +163,7 @@ def as_asked(
         known = store.get(key)
         if known is None:
             values = store.values(result.key)
-            known, values = relabel(result, values, key, card, corpus, audio)
+            known, values = relabel(result, values, key, card, info, corpus, audio)
             _put(store, known, values, private, outcome)
             return known
         result = known
@@ -233,19 +234,20 @@ def relabel(
     values: Values | None,
     key: str,
     card: ModelCard,
+    info: EncoderInfo,
     corpus: Corpus,
     audio: dict[str, str],
 ) -> tuple[Result, Values]:
-    """A result and its values under other names of the same model and audio."""
+    """A result and its values under other names of the same weights and audio."""
     names: dict[str, list[str]] = {}
     for id in sorted(audio):
         names.setdefault(audio[id], []).append(id)
     renamed: dict[str, str] = {}
     utterances = []
-    for info in result.utterances:
-        id = renamed[info.id] = names[info.sha256 or ""].pop(0)
-        error = info.error and info.error.replace(info.id, id)
-        utterances.append(info.model_copy(update={"id": id, "error": error}))
+    for row in result.utterances:
+        id = renamed[row.id] = names[row.sha256 or ""].pop(0)
+        error = row.error and row.error.replace(row.id, id)
+        utterances.append(row.model_copy(update={"id": id, "error": error}))
     fields = ("name", "title", "family", "size", "supervised", "licence")
     changes = {
         "key": key,
@@ -253,7 +255,13 @@ def relabel(
         "corpus": result.corpus.model_copy(
             update={"name": corpus.name, "licence": corpus.licence or result.corpus.licence}
         ),
-        "model": result.model.model_copy(update={name: getattr(card, name) for name in fields}),
+        "model": result.model.model_copy(
+            update={
+                **{name: getattr(card, name) for name in fields},
+                "source": info.source,
+                "revision": info.revision,
+            }
+        ),
     }
     if values is None:
         return result.model_copy(update=changes), Values(ids=[], measures={})

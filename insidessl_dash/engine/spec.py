@@ -73,6 +73,7 @@ class EncoderInfo(BaseModel):
     layers: list[str]
     frame_rates_hz: list[float]
     weights_sha256: str
+    source: str
     revision: str
     layer_policy: dict[str, Any]
     device: str
