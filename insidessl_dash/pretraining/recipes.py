@@ -22,6 +22,7 @@ RECIPES = {
 """Those of the Nano family: what they export loads as an encoder."""
 
 GENERATION = {
+    "decoders": "decoders:DecoderRecipe",
     "fourier-vocoder": "vocoder:VocoderRecipe",
 }
 """Those of what turns layers back into sound."""
