@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -30,8 +28,11 @@ from insidessl_dash.core.errors import (
 )
 from insidessl_dash.core.types import Utterance
 from insidessl_dash.corpora.manifest import Corpus, open_corpus
+from insidessl_dash.encoders.loading import load_encoder
 from insidessl_dash.engine.matrix import choose_utterances, evaluate_matrix, forget
 from insidessl_dash.generation.content import Content, Identity, speech_bert_score
+from insidessl_dash.generation.decoder_networks import SIZES, DecoderSize
+from insidessl_dash.generation.decoders import STEPS, DecoderBank
 from insidessl_dash.generation.matrix import (
     METRICS,
     CellMaker,
@@ -83,16 +84,22 @@ class MadeEncoder:
 class MadeBank:
     """Decoder i expects what layer i is: it takes 0.3 i away. So the diagonal is exact."""
 
-    preset = "regression"
+    preset, tokens = "flow", None
+    size = SIZES["nano"]
 
     def __init__(self, layers: Sequence[str] = LAYERS, digest: str = "d" * 64) -> None:
         self.layers, self.dims, self.weights_sha256 = tuple(layers), (80,) * len(layers), digest
-        self.encoder = {"name": "made", "weights_sha256": "e" * 64}
+        policy = {"made": True}
+        self.encoder = {"name": "made", "weights_sha256": "e" * 64, "layer_policy": policy}
         self.calls: list[dict] = []
 
-    def decode(self, states, decoders, frames, *, seed, steps=4):
+    def decode(self, states, decoders, frames, *, seed, steps, sources):
         self.calls.append({"cells": len(states), "seed": seed, "steps": steps})
         assert states.shape[1] == frames
+        louder = torch.tensor([0.3 * LAYERS.index(source) for source in sources])
+        assert states.mean(dim=(1, 2)) - louder == pytest.approx(
+            (states[0].mean() - louder[0]).expand(len(states)), abs=1e-4
+        ), "sources are the layers that the states are of"
         taken = torch.tensor([0.3 * LAYERS.index(self.layers[i]) for i in decoders])
         return states - taken[:, None, None]
 
@@ -130,8 +137,6 @@ def quick_f0(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def judge(layer: str | None = None) -> Judge:
-    from insidessl_dash.encoders.loading import load_encoder
-
     ear = load_encoder("melspec", device="cpu")
     return Judge(Content(ear, layer), Identity(load_encoder("melspec", device="cpu")))
 
@@ -382,7 +387,7 @@ def test_rows_are_decoders_and_columns_are_layers(monkeypatch: pytest.MonkeyPatc
     bank, original = MadeBank(("0", "2")), sound(10_000)
     maker = CellMaker(MadeEncoder(), bank, Loudness(), MatrixConfig(seed=5, steps=3, gain_db=20))
     exact = float(maker.vocoded(original)[0])
-    monkeypatch.setattr("insidessl_dash.generation.matrix._BATCH_SECONDS", 4 * 10_240 / 16_000)
+    monkeypatch.setattr("insidessl_dash.generation.matrix._BATCH_SECONDS", 5 * 10_240 / 16_000)
     found: dict[tuple[int, int], float] = {}
     for places, waveforms in maker.cells(original):
         assert waveforms.shape == (len(places), 10_000)
@@ -391,7 +396,7 @@ def test_rows_are_decoders_and_columns_are_layers(monkeypatch: pytest.MonkeyPatc
     for (i, j), loudness in found.items():
         # Layer j is 0.3 j louder, and decoder i takes 0.3 of its own layer away; 20 dB are x 10.
         assert loudness - exact == pytest.approx(10 * 0.3 * (j - (0, 2)[i]), abs=1e-3)
-    assert bank.calls == [{"cells": n, "seed": 5, "steps": 3} for n in (4, 2)], "two batches"
+    assert bank.calls == [{"cells": n, "seed": 5, "steps": 3} for n in (3, 3)], "whole rows"
     assert maker.missing == ["1"]
     ((only, _),) = maker.cells(original, rows=[1])
     assert only == [(1, 0), (1, 1), (1, 2)]
@@ -400,6 +405,10 @@ def test_rows_are_decoders_and_columns_are_layers(monkeypatch: pytest.MonkeyPatc
 def test_decoders_of_another_encoder_are_refused() -> None:
     with pytest.raises(ModelError, match="not on the made that is loaded"):
         CellMaker(MadeEncoder(digest="f" * 64), MadeBank(), Tones(), MatrixConfig())
+    other_way = MadeEncoder()
+    other_way.layer_policy = {"made": False}
+    with pytest.raises(ModelError, match="read in another way"):
+        CellMaker(other_way, MadeBank(), Tones(), MatrixConfig())
     narrow = MadeBank()
     narrow.dims = (80, 80, 64)
     with pytest.raises(ModelError, match="no layer '2' of the width"):
@@ -420,8 +429,8 @@ def test_the_exact_diagonal_scores_as_the_vocoder_alone() -> None:
 
 def test_what_cannot_be_measured_has_a_reason_and_the_rest_stands() -> None:
     class Broken(MadeBank):
-        def decode(self, states, decoders, frames, *, seed, steps=4):
-            mel = super().decode(states, decoders, frames, seed=seed, steps=steps)
+        def decode(self, states, decoders, frames, **noise):
+            mel = super().decode(states, decoders, frames, **noise)
             mel[[i for i, d in enumerate(decoders) if d == 1]] = float("nan")
             return mel
 
@@ -506,6 +515,7 @@ def test_a_result_from_end_to_end(folder: Path) -> None:
     assert reports[-1] == (36, 36)
     assert [done for done, _ in reports] == sorted(done for done, _ in reports)
     assert result.provenance.command == "again"
+    assert result.config.steps == STEPS, "what the decoders take by default is written down"
 
 
 def test_what_was_finished_is_not_done_again(folder: Path, tmp_path: Path) -> None:
@@ -541,14 +551,16 @@ def test_the_key_follows_what_goes_in(folder: Path) -> None:
     other = open_corpus(folder).select(lambda u: u.id == "u1")
     vocoder, encoder = Tones(), MadeEncoder()
     vocoder.weights_sha256 = "z" * 64
-    encoder.layer_policy = {"made": False}
+    bank = MadeBank()
+    bank.encoder["layer_policy"] = encoder.layer_policy = {"made": False}
     keys = [
         evaluated(corpus, **changes)[0].key
         for changes in (
             {},
             {"vocoder": vocoder},
             {"bank": MadeBank(digest="c" * 64)},
-            {"encoder": encoder},
+            {"encoder": encoder, "bank": bank},
+            {"config": MatrixConfig(steps=7)},
             {
                 "judge": Judge(
                     Content(MadeEncoder("ear", "a" * 64), "0"), Identity(MadeEncoder("v", "b" * 64))
@@ -670,29 +682,25 @@ def spoken(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def decoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a training card, which loads as one decoder of the log-mel baseline."""
+def decoders(tmp_path: Path) -> Path:
+    """A folder with a tiny decoder of the log-mel baseline, and the card of its training."""
+    encoder = load_encoder("melspec", device="cpu")
+    said = {
+        "name": "melspec",
+        "weights_sha256": "",
+        "layer_policy": encoder.layer_policy,
+        "layers": list(encoder.layers),
+        "frame_rates_hz": list(encoder.frame_rates_hz),
+        "first_frame_s": 0.0125,
+    }
+    size = DecoderSize(width=8, blocks=1, heads=1, hidden=8, patch=1)
+    bank = DecoderBank(encoder.layers, 80, size, "regression", said)
+    bank.mel_mean.fill_(-3.0)
     target = tmp_path / "decoders"
     target.mkdir()
-    (target / "config.json").write_text("{}")
-    (target / "card.json").write_text(
-        json.dumps({"name": "decoders", "updates": 7, "data": {"held_out_speakers": ["s1"]}})
-    )
-
-    class Mel(MadeBank):
-        layers, dims, encoder = ("mel",), (80,), {"name": "melspec", "weights_sha256": ""}
-
-        def __init__(self) -> None:
-            self.weights_sha256 = "d" * 64
-
-        def decode(self, states, decoders, frames, *, seed, steps=4):
-            return torch.nn.functional.interpolate(states.transpose(1, 2) / 5, frames).transpose(
-                1, 2
-            )
-
-    made = ModuleType("insidessl_dash.generation.decoders")
-    made.load_decoders = lambda source, device="cpu": Mel()
-    monkeypatch.setitem(sys.modules, "insidessl_dash.generation.decoders", made)
+    bank.save(target)
+    card = {"name": "decoders", "updates": 7, "data": {"held_out_speakers": ["s1"]}}
+    (target / "card.json").write_text(json.dumps(card))
     return target
 
 
@@ -709,6 +717,7 @@ def test_the_command_writes_a_matrix(spoken: Path, decoders: Path, tmp_path: Pat
     result = read_matrix(target)
     assert read_matrix_values(target).ids == ["u1", "u3"], "of the held-out speaker"
     assert (result.decoders.preset, result.decoders.updates) == ("regression", 7)
+    assert (result.decoders.size["width"], result.config.steps) == (8, None)
     assert result.metric("content").scored_by == "HuBERT Nano, layer 6"
     assert result.metric("speaker").scored_by == "wav2vec 2.0 Nano, layer 12"
     assert "Griffin-Lim" in result.title

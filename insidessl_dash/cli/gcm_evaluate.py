@@ -15,9 +15,8 @@ from insidessl_dash.core.settings import settings
 
 if TYPE_CHECKING:
     from insidessl_dash.corpora.manifest import Corpus
-    from insidessl_dash.generation.matrix import Bank
     from insidessl_dash.generation.vocoder import Vocoder
-    from insidessl_dash.results.matrix import DecoderInfo, MatrixResult
+    from insidessl_dash.results.matrix import MatrixResult
     from insidessl_dash.results.store import Blobs
     from insidessl_dash.results.training_card import TrainingCard
 
@@ -92,7 +91,7 @@ def evaluate(
         Content(load_encoder(cards[heard]), content_layer),
         Identity(load_encoder(cards[known]), voice_layer),
     )
-    described = _described(bank, _card(decoders))
+    trained = _card(decoders)
     words = ["insidessl-dash", "gcm", "evaluate", "--model", model]
     words += ["--decoders", public_source(decoders), "--vocoder", public_source(vocoder)]
     words += ["--corpus", corpus, "--utterances", str(utterances)]
@@ -104,9 +103,10 @@ def evaluate(
     with progress_bar() as progress:
         result, values = evaluate_matrix(
             encoder, bank, waves, judge, speech, MatrixConfig(seed=seed, steps=steps),
-            decoders=described, kept=kept, progress=progress, command=shlex.join(words),
+            updates=trained.updates if trained else None, kept=kept, progress=progress,
+            command=shlex.join(words),
         )  # fmt: skip
-    name = matrix_name(model, described.preset, described.tokens)
+    name = matrix_name(model, bank.preset, bank.tokens)
     target = (out_folder or settings().home / FOLDER) / speech.name / name
     write_matrix(target, result, values)
     if kept is not None:
@@ -177,41 +177,29 @@ def _held_out(speech: Corpus, decoders: str, vocoder: str) -> Corpus:
     return speech.select(lambda u: u.speaker in left, f"{speech.name}-held-out")
 
 
-def _described(bank: Bank, card: TrainingCard | None) -> DecoderInfo:
-    from insidessl_dash.results.matrix import DecoderInfo
-
-    said = {} if card is None else card.settings
-    return DecoderInfo(
-        preset=bank.preset,
-        weights_sha256=bank.weights_sha256,
-        updates=None if card is None else card.updates,
-        tokens=said.get("tokens") or None,
-    )
-
-
 def _print(result: MatrixResult) -> None:
-    from rich.table import Table
-
-    table = Table(title=f"{result.title}; {result.corpus.name}, n = {result.corpus.utterances}")
-    for column in ("metric", "vocoder only", "diagonal", "off", "lower", "upper", "p", "better"):
-        table.add_column(column, justify="left" if column in ("metric", "better") else "right")
-    for measure in result.metrics.values():
-        unit = f" ({measure.unit})" if measure.unit else ""
-        arrow = "higher" if measure.higher_is_better else "lower"
+    out.print(f"{result.title}; {result.corpus.name}, n = {result.corpus.utterances}")
+    columns = ("vocoder only", "diagonal", "off diagonal", "lower", "upper")
+    out.print(f"{'':<20}" + "".join(f"{name:>14}" for name in columns) + "  better triangle")
+    for name, measure in result.metrics.items():
         sides = measure.asymmetry
-        table.add_row(
-            f"{measure.title}{unit}, {arrow} is better",
-            *(
-                "-" if x.mean is None else f"{x.mean:.{1 if unit else 4}f}"
-                for x in (
-                    measure.ceiling, measure.diagonal, measure.off_diagonal,
-                    sides.lower, sides.upper,
-                )
-            ),
-            "-" if sides.p is None else f"{sides.p:.2g}",
-            sides.better or "neither",
+        shown = (
+            measure.ceiling, measure.diagonal, measure.off_diagonal, sides.lower, sides.upper,
         )  # fmt: skip
-    out.print(table)
+        numbers = [
+            "not measurable" if x.mean is None else f"{x.mean:.{1 if measure.unit else 4}f}"
+            for x in shown
+        ]
+        test = "" if sides.p is None else f" (p = {sides.p:.2g})"
+        out.print(
+            f"{name:<20}" + "".join(f"{x:>14}" for x in numbers)
+            + f"  {sides.better or 'neither'}{test}"
+        )  # fmt: skip
+    out.print(
+        "Higher is better, but of "
+        + " and ".join(n for n, m in result.metrics.items() if not m.higher_is_better)
+        + "."
+    )
     broken = result.rupture()
     out.print(
         "Content does not drop between neighbouring layers."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 from insidessl_dash.audio.decode import load
 from insidessl_dash.audio.limits import AudioLimits
@@ -16,9 +17,9 @@ from insidessl_dash.engine.plan import digests
 from insidessl_dash.engine.probing import corpus_info, model_info
 from insidessl_dash.engine.worker import device_name
 from insidessl_dash.generation.copy_synthesis import spread_over_speakers
+from insidessl_dash.generation.decoders import DecoderBank
 from insidessl_dash.generation.matrix import (
     VERSION,
-    Bank,
     CellMaker,
     Judge,
     MatrixState,
@@ -83,13 +84,13 @@ def choose_utterances(corpus: Corpus, count: int, speakers: int, seed: int = 0) 
 
 def evaluate_matrix(
     encoder: Encoder,
-    bank: Bank,
+    bank: DecoderBank,
     vocoder: Vocoder,
     judge: Judge,
     corpus: Corpus,
     config: MatrixConfig | None = None,
     *,
-    decoders: DecoderInfo | None = None,
+    updates: int | None = None,
     kept: Blobs | None = None,
     progress: ProgressHook = silent,
     check: Callable[[], None] = lambda: None,
@@ -104,7 +105,7 @@ def evaluate_matrix(
         judge: Scores cells, with networks other than the encoder.
         corpus: All of its utterances are taken; `choose_utterances` makes a good one.
         config: Default: `MatrixConfig()`.
-        decoders: How they are described; by default from what the bank itself says.
+        updates: That the decoders were trained for, where that is known.
         kept: Where finished utterances are kept until all are done, so that what is interrupted
             goes on where it stopped; `forget` empties it once the result is stored.
         progress: Told how many cells are done of all.
@@ -117,8 +118,8 @@ def evaluate_matrix(
         AudioError: No utterance could be scored.
         Cancelled: From `check` or `progress`.
     """
-    config = config or MatrixConfig()
-    maker = CellMaker(encoder, bank, vocoder, config)
+    maker = CellMaker(encoder, bank, vocoder, config or MatrixConfig())
+    config = maker.config
     judge.check_other_than(encoder)
     audio = digests(corpus.utterances)
     key = matrix_key(
@@ -180,7 +181,13 @@ def evaluate_matrix(
         layers=list(encoder.layers),
         decoder_layers=list(bank.layers),
         missing=dict.fromkeys(maker.missing, "no decoder was trained for this layer"),
-        decoders=decoders or DecoderInfo(preset=bank.preset, weights_sha256=bank.weights_sha256),
+        decoders=DecoderInfo(
+            preset=bank.preset,
+            size=asdict(bank.size),
+            weights_sha256=bank.weights_sha256,
+            updates=updates,
+            tokens=bank.tokens,
+        ),
         vocoder=VocoderInfo(name=vocoder.name, weights_sha256=vocoder.weights_sha256),
         config=config,
         metrics=measures,

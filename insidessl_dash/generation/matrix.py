@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from insidessl_dash.core.types import SAMPLE_RATE
 from insidessl_dash.encoders.base import Encoder
 from insidessl_dash.generation import metrics
 from insidessl_dash.generation.content import Content, Identity
+from insidessl_dash.generation.decoders import STEPS, DecoderBank
 from insidessl_dash.generation.matrix_summary import summarise_metric
 from insidessl_dash.generation.mel import HOP, frames_of, log_mel
 from insidessl_dash.generation.metrics import Measured
@@ -40,36 +41,6 @@ VERSION = 1
 
 _BATCH_SECONDS = 160.0  # of generated audio decoded at once: 40 cells of 4 s
 _NOT_FINITE = Measured(None, "the generated waveform is not finite")
-
-
-class Bank(Protocol):
-    """The decoders of an encoder, as `generation.decoders.DecoderBank` has them.
-
-    Attributes:
-        layers: Names of the encoder's layers that have a decoder, shallow to deep.
-        dims: Width of each of these layers.
-        preset: ``flow`` or ``regression``.
-        encoder: ``weights_sha256`` of the encoder that they were trained on, among others.
-        weights_sha256: Digest of all of them.
-    """
-
-    layers: tuple[str, ...]
-    dims: tuple[int, ...]
-    preset: str
-    encoder: dict[str, Any]
-    weights_sha256: str
-
-    def decode(
-        self,
-        states: Tensor,
-        decoders: Tensor | Sequence[int],
-        frames: int,
-        *,
-        seed: int,
-        steps: int = ...,
-    ) -> Tensor:
-        """Log-mels, float32 (C, frames, 80), of states (C, T, D), each by its own decoder."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -106,6 +77,7 @@ class CellMaker:
         config: Noise, solver, gain.
 
     Attributes:
+        config: As given, with the number of steps filled in where decoders take any.
         missing: Layers without a decoder.
 
     Raises:
@@ -113,13 +85,14 @@ class CellMaker:
     """
 
     def __init__(
-        self, encoder: Encoder, bank: Bank, vocoder: Vocoder, config: MatrixConfig
+        self, encoder: Encoder, bank: DecoderBank, vocoder: Vocoder, config: MatrixConfig
     ) -> None:
         check_match(encoder, bank)
-        self.encoder, self.bank, self.vocoder, self.config = encoder, bank, vocoder, config
+        self.encoder, self.bank, self.vocoder = encoder, bank, vocoder
+        steps = (config.steps or STEPS) if bank.preset == "flow" else None
+        self.config = config.model_copy(update={"steps": steps})
         self.missing = [name for name in encoder.layers if name not in bank.layers]
         self._gain = 10.0 ** (config.gain_db / 20.0)
-        self._steps = {} if config.steps is None else {"steps": config.steps}
 
     def cells(
         self, waveform: Tensor, rows: Sequence[int] | None = None
@@ -142,6 +115,8 @@ class CellMaker:
         with torch.no_grad():
             states = [layer[0].float() for layer in self.encoder(waveform[None])]
         most = max(1, int(_BATCH_SECONDS * SAMPLE_RATE) // (frames * HOP))
+        if most > len(states):  # whole rows: decoders with as many cells each share their products
+            most -= most % len(states)
         chosen = range(len(self.bank.layers)) if rows is None else rows
         batch: list[tuple[int, int]] = []
         for place in ((i, j) for i in chosen for j in range(len(states))):
@@ -170,7 +145,8 @@ class CellMaker:
                 [i for i, _ in batch],
                 frames,
                 seed=self.config.seed,
-                **self._steps,
+                steps=self.config.steps or STEPS,
+                sources=[self.encoder.layers[j] for _, j in batch],
             )
         return self._heard(mel, samples)
 
@@ -179,19 +155,23 @@ class CellMaker:
             return self.vocoder(mel)[:, :samples].float().cpu() * self._gain
 
 
-def check_match(encoder: Encoder, bank: Bank) -> None:
+def check_match(encoder: Encoder, bank: DecoderBank) -> None:
     """Refuse decoders of another encoder.
 
     Raises:
         ModelError: Other weights, layers or widths than the decoders were trained on.
     """
-    trained_on = bank.encoder.get("weights_sha256", "")
-    name = bank.encoder.get("name", "another model")
-    again = "train decoders of this one: insidessl-dash gcm train"
-    if trained_on != encoder.weights_sha256:
+    trained_on, again = bank.encoder, "train decoders of this one: insidessl-dash gcm train"
+    if trained_on["weights_sha256"] != encoder.weights_sha256:
         raise ModelError(
-            f"These decoders were trained on {name} (weights {trained_on[:12] or 'unknown'}), not "
-            f"on the {encoder.card.name} that is loaded ({encoder.weights_sha256[:12]}): {again}."
+            f"These decoders were trained on {trained_on['name']} (weights "
+            f"{trained_on['weights_sha256'][:12]}), not on the {encoder.card.name} that is loaded "
+            f"({encoder.weights_sha256[:12]}): {again}."
+        )
+    if trained_on["layer_policy"] != encoder.layer_policy:
+        raise ModelError(
+            f"Layers of {encoder.card.name} were read in another way when these decoders were "
+            f"trained ({trained_on['layer_policy']}) than now ({encoder.layer_policy}): {again}."
         )
     widths = dict(zip(encoder.layers, encoder.dims, strict=True))
     wrong = [
