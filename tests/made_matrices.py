@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from made_results import MODELS
 
 from insidessl_dash.results.explorer import (
     FOLDER,
@@ -218,6 +219,14 @@ def tone(seconds: float, hertz: float) -> np.ndarray:
     return 0.12 * wave * (0.6 + 0.4 * np.sin(2 * np.pi * 2.5 * time))
 
 
+@lru_cache
+def opus(seconds: float, hertz: float) -> bytes:
+    """The tone as Opus; encoding one takes 0.1 s, so cells share a few."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, tone(seconds, hertz), 16_000, format="OGG", subtype="OPUS")
+    return buffer.getvalue()
+
+
 def write_made_example(
     place: Path,
     name: str = "voice-one",
@@ -230,15 +239,12 @@ def write_made_example(
     folder = place / FOLDER / example.model.name / name
     folder.mkdir(parents=True, exist_ok=True)
 
-    def sound(file: str, hertz: float) -> None:
-        wave = tone(example.seconds, hertz)
-        soundfile.write(folder / file, wave, 16_000, format="OGG", subtype="OPUS")
-
-    sound(reference_file("original"), 150.0)
-    sound(reference_file("vocoder"), 155.0)
+    (folder / reference_file("original")).write_bytes(opus(example.seconds, 150.0))
+    (folder / reference_file("vocoder")).write_bytes(opus(example.seconds, 160.0))
     for i, layer in enumerate(example.layers):
         for j in range(len(example.layers)):
             if layer in example.decoder_layers and cells(i, j):
-                sound(cell_file(i, j), 100.0 + 20 * i + 3 * j)
+                hertz = 100.0 + 40 * ((i + 2 * j) % 4)
+                (folder / cell_file(i, j)).write_bytes(opus(example.seconds, hertz))
     write_example(folder, example)
     return folder

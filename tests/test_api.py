@@ -209,7 +209,10 @@ def test_openapi_document(client: FlaskClient) -> None:
             "health", "models", "models/{name}", "lenses", "corpora", "results", "results/{key}",
             "results/{key}.csv", "results/{key}.json", "uploads", "uploads/{id}", "jobs",
             "jobs/{id}", "trajectories", "trajectories/{corpus}/{run}/{lens}.json",
-            "trajectories/{corpus}/{run}/{lens}.csv",
+            "trajectories/{corpus}/{run}/{lens}.csv", "matrices", "matrices/{corpus}/{name}.json",
+            "matrices/{corpus}/{name}.csv", "examples", "examples/{model}/{example}",
+            "examples/{model}/{example}/{sound}.{kind}",
+            "examples/{model}/{example}/cells/{i}/{j}.{kind}",
         )
     }  # fmt: skip
     assert "multipart/form-data" in paths[f"{API}/uploads"]["post"]["requestBody"]["content"]

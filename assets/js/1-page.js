@@ -76,6 +76,21 @@
     watch.observe(document.documentElement, { childList: true, subtree: true });
   };
 
+  // What is far down the page is fetched once it comes near the screen.
+  page.near = function (id, then) {
+    page.ready(id, (found) => {
+      const watch = new IntersectionObserver(
+        (entries) => {
+          if (!entries.some((entry) => entry.isIntersecting)) return;
+          watch.disconnect();
+          then(found);
+        },
+        { rootMargin: "600px" },
+      );
+      watch.observe(found);
+    });
+  };
+
   page.make = function (tag, className, text, attributes) {
     const element = document.createElement(tag);
     if (className) element.className = className;
@@ -195,7 +210,7 @@
   const markOf = (element) => element.dataset.model || element.textContent;
 
   // A link to a section is followed once the section is there.
-  if (/^#(dynamics|analyze)$/.test(window.location.hash)) {
+  if (/^#(dynamics|gcm|explorer|analyze)$/.test(window.location.hash)) {
     page.ready(window.location.hash.slice(1), (section) =>
       requestAnimationFrame(() => section.scrollIntoView({ behavior: "instant" })),
     );

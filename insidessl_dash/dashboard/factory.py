@@ -25,9 +25,12 @@ from insidessl_dash.dashboard.pages.app import app_layout
 from insidessl_dash.dashboard.pages.cite import cite
 from insidessl_dash.dashboard.pages.intro import intro
 from insidessl_dash.dashboard.routes.cards import register_cards
+from insidessl_dash.dashboard.routes.cells import register_cell_pages
 from insidessl_dash.dashboard.routes.owner import current_owner
 from insidessl_dash.dashboard.routes.security import allow_inline_scripts
 from insidessl_dash.dashboard.routes.server import create_server
+from insidessl_dash.results.explorer import Examples
+from insidessl_dash.results.matrix_files import Matrices
 from insidessl_dash.results.store import Store
 from insidessl_dash.results.trajectories import Trajectories
 
@@ -134,8 +137,18 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         _asset(app, settings, "mark.svg"), _asset(app, settings, "boot.js"), intro(), cite()
     )
     app.layout = lambda: app_layout(catalogue.corpus_names(), catalogue.cards(), settings)
-    callbacks.register(app, catalogue, Trajectories(settings.home, settings.precomputed))
+    callbacks.register(
+        app,
+        catalogue,
+        Trajectories(settings.home, settings.precomputed),
+        Matrices(settings.home, settings.precomputed),
+    )
     register_cards(server, catalogue, lambda name: _asset(app, settings, name))
+    register_cell_pages(
+        server,
+        Examples(settings.home, settings.precomputed),
+        lambda name: _asset(app, settings, name),
+    )
     _not_found(app, server, settings)
     allow_inline_scripts(server, app.csp_hashes())
     return app

@@ -17,6 +17,8 @@ UPLOADS = f"{API}/uploads"
 JOBS = f"{API}/jobs"
 OPENAPI = "/openapi"
 MODELS = "/models"
+GCM = "/gcm"
+EXAMPLES = f"{API}/examples"
 
 PAPER_DOI = "https://doi.org/10.21437/Interspeech.2026-733"
 PAPER_ARXIV = "https://arxiv.org/abs/2607.06392"
@@ -44,6 +46,34 @@ def trajectory_export(corpus: str, run: str, lens: str, kind: str) -> str:
     """
     place = "/".join(quote(part, safe="~") for part in (corpus, run, lens))
     return f"{API}/trajectories/{place}.{kind}"
+
+
+def matrix_export(corpus: str, name: str, kind: str) -> str:
+    """Where one matrix is exported as ``csv`` or ``json``.
+
+    >>> matrix_export("demo", "wav2vec2-nano", "csv")
+    '/api/v1/matrices/demo/wav2vec2-nano.csv'
+    """
+    return f"{API}/matrices/{quote(corpus, safe='')}/{quote(name, safe='')}.{kind}"
+
+
+def example(model: str, name: str) -> str:
+    """Where an example of the audio explorer is; its sounds are below.
+
+    >>> example("wav2vec2-nano", "voice-one")
+    '/api/v1/examples/wav2vec2-nano/voice-one'
+    """
+    return f"{EXAMPLES}/{quote(model, safe='')}/{quote(name, safe='')}"
+
+
+def cell_page(model: str, name: str, i: int | None = None, j: int | None = None) -> str:
+    """The page of an example, or of one of its cells.
+
+    >>> cell_page("wav2vec2-nano", "voice-one", 3, 7)
+    '/gcm/wav2vec2-nano/voice-one/3/7'
+    """
+    place = f"{GCM}/{quote(model, safe='')}/{quote(name, safe='')}"
+    return place if i is None or j is None else f"{place}/{i}/{j}"
 
 
 def model_card(name: str) -> str:
@@ -218,6 +248,47 @@ def training_parameters(view: TrainingView) -> dict[str, str | None]:
         "corpus": view.corpus,
     }
     return {_TRAINING[name]: value or None for name, value in plain.items()}
+
+
+@dataclass(frozen=True)
+class GcmView:
+    """What the Generative Compatibility Matrix shows.
+
+    Attributes:
+        matrix: ``<corpus>/<name>`` of the matrix; "" is the first there is.
+        beside: Of another one; "" for none.
+        content, identity, prosody, function: Metric of each heatmap; "" is its first.
+    """
+
+    matrix: str = ""
+    beside: str = ""
+    content: str = ""
+    identity: str = ""
+    prosody: str = ""
+    function: str = ""
+
+
+_GCM = {"matrix": "matrix", "beside": "matrix-beside", "content": "content",
+        "identity": "identity", "prosody": "prosody", "function": "function"}  # fmt: skip
+
+
+def parse_gcm(search: str | None) -> GcmView:
+    """The view of the matrices that a query string asks for.
+
+    >>> parse_gcm("?matrix=demo/wav2vec2-nano&function=stoi").function
+    'stoi'
+    """
+    said = dict(_pairs(search))
+    return GcmView(**{name: said.get(parameter, "") for name, parameter in _GCM.items()})
+
+
+def gcm_parameters(view: GcmView) -> dict[str, str | None]:
+    """The parameters that name a view of the matrices; None where it is the default one.
+
+    >>> query(gcm_parameters(GcmView(function="stoi")))
+    '?function=stoi'
+    """
+    return {parameter: getattr(view, name) or None for name, parameter in _GCM.items()}
 
 
 def parameter(search: str | None, name: str) -> str:

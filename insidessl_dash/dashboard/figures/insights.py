@@ -187,7 +187,7 @@ def _surge(found: Course, unit: str) -> Insight:
             f"{peak}, its first maximum ({_change(top, first)})."
         )
     more = f"The highest single value is {number(high)}, at layer {layer} and {at_update(update)}."
-    return Insight("surge", "Surge", _signed_number(top - first), (text, more))
+    return Insight("surge", "Surge", signed_number(top - first), (text, more))
 
 
 def _separation(found: Course, unit: str) -> Insight:
@@ -195,14 +195,14 @@ def _separation(found: Course, unit: str) -> Insight:
     end = at_update(found.updates[-1])
     text = (
         f"At {end} layers at 0–{SHALLOW:.0f}% of the depth average {number(found.shallow[-1])} and "
-        f"the deeper ones {number(found.deep[-1])}: {_signed_number(after)}{_unit(unit)} apart, "
-        f"against {_signed_number(before)} at {at_update(found.updates[0])}."
+        f"the deeper ones {number(found.deep[-1])}: {signed_number(after)}{_unit(unit)} apart, "
+        f"against {signed_number(before)} at {at_update(found.updates[0])}."
     )
     more = (
         f"The shallow layers began at {number(found.shallow[0])} and were highest at "
         f"{number(max(found.shallow))}."
     )
-    return Insight("separation", "Separation", _signed_number(after), (text, more))
+    return Insight("separation", "Separation", signed_number(after), (text, more))
 
 
 def _relaxation(found: Course, unit: str) -> Insight:
@@ -216,7 +216,7 @@ def _relaxation(found: Course, unit: str) -> Insight:
             f"{_with(end, unit)} at {at_update(found.updates[-1])}."
         )
     more = f"They began at {number(found.deep[0])}."
-    return Insight("relaxation", "Relaxation", _signed_number(end - top), (text, more))
+    return Insight("relaxation", "Relaxation", signed_number(end - top), (text, more))
 
 
 Judgement = tuple[bool | None, str]
@@ -286,7 +286,12 @@ def _unit(unit: str) -> str:
     return f" {unit}" if unit else ""
 
 
-def _signed_number(value: float) -> str:
+def signed_number(value: float) -> str:
+    """A difference with its sign, which zero has not.
+
+    >>> signed_number(0.25), signed_number(-0.25), signed_number(0.0)
+    ('+0.250', '−0.250', '0.000')
+    """
     text = number(value)
     if float(text.replace("−", "")) == 0:
         return text.removeprefix("−")
@@ -295,7 +300,7 @@ def _signed_number(value: float) -> str:
 
 def _change(value: float, reference: float) -> str:
     if reference == 0:
-        return _signed_number(value)
+        return signed_number(value)
     return ("+" if value >= reference else "") + _percent(value / reference - 1)
 
 

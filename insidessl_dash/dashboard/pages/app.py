@@ -12,6 +12,8 @@ from insidessl_dash.core.settings import Settings
 from insidessl_dash.dashboard import ids, theme
 from insidessl_dash.dashboard.pages.analyze import analyze
 from insidessl_dash.dashboard.pages.dynamics import dynamics
+from insidessl_dash.dashboard.pages.explorer import explorer
+from insidessl_dash.dashboard.pages.gcm import gcm
 from insidessl_dash.dashboard.pages.training import training
 
 
@@ -44,9 +46,15 @@ def app_layout(
             dcc.Store(id=ids.TRAINING_FOLLOWED),
             dcc.Store(id=ids.TRAINING_SHOWN),
             dcc.Store(id=ids.TRAINING_PAINT),
+            dcc.Store(id=ids.GCM_ASKED),
+            dcc.Store(id=ids.GCM_FOLLOWED),
+            dcc.Store(id=ids.GCM_SHOWN),
+            dcc.Store(id=ids.GCM_PAINT),
             dcc.Store(id=ids.TROUBLE),
             dynamics(corpora),
             training(),
+            gcm(),
+            explorer(),
             analyze(cards, settings),
         ],
         theme=theme.MANTINE,

@@ -73,7 +73,7 @@ def cite() -> html.Section:
     )
     return section(
         "cite",
-        "4",
+        "6",
         "Cite",
         "If a figure here helps your work, cite the paper whose method it is.",
         [html.Div([entry, side], className="cite-grid")],

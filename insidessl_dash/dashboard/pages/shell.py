@@ -24,6 +24,8 @@ DESCRIPTION = (
 _NAVIGATION = (
     ("Dynamics", "#dynamics"),
     ("Training", "#training"),
+    ("Matrix", "#gcm"),
+    ("Explorer", "#explorer"),
     ("Analyze", "#analyze"),
     ("Models", urls.MODELS),
     ("Cite", "#cite"),

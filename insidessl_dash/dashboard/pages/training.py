@@ -14,6 +14,7 @@ from insidessl_dash.dashboard.figures.insights import PAPER_UPDATES, Insight
 from insidessl_dash.dashboard.figures.training_runs import Panel
 from insidessl_dash.dashboard.figures.words import corpus_title, duration
 from insidessl_dash.dashboard.pages.dynamics import GRAPH_CONFIG, segment_data
+from insidessl_dash.dashboard.pages.insights import insight_card
 from insidessl_dash.dashboard.pages.parts import command, field, section, state
 from insidessl_dash.results.trajectories import Run, Training
 
@@ -23,7 +24,6 @@ _LEAD = (
     "slider, or play it, to see the curve take shape."
 )
 _COMMAND = "insidessl-dash dynamics --checkpoints RUN/checkpoints"
-_VERDICTS = {True: "As in the paper", False: "Not as in the paper", None: "Not judged"}
 
 
 def training() -> html.Section:
@@ -178,38 +178,10 @@ def insight_cards(groups: Sequence[tuple[str, str, Sequence[Insight]]]) -> list:
             note = "A layer without a value at some checkpoint leaves nothing to compare."
             children += [head, html.P(note, className="field-note")]
             continue
-        children += [head, html.Div([_card(c, unit) for c in cards], className="insights")]
+        children += [head, html.Div([insight_card(c, unit) for c in cards], className="insights")]
     if judged:
         children.append(_paper())
     return children
-
-
-def _card(card: Insight, unit: str) -> html.Article:
-    ours = [
-        html.H4(card.title),
-        html.P(
-            [card.value, html.Span(f" {unit}", className="insight-unit") if unit else ""],
-            className="insight-value",
-        ),
-        *(html.P(sentence) for sentence in card.sentences),
-    ]
-    theirs = []
-    if card.paper:
-        kind = {True: "holds", False: "fails", None: "open"}[card.holds]
-        theirs = [
-            html.Div(
-                [
-                    html.P(_VERDICTS[card.holds], className=f"verdict verdict-{kind}"),
-                    html.P(card.why, className="insight-why"),
-                    html.P(
-                        [html.Span("In the paper: ", className="paper-label"), card.paper],
-                        className="insight-paper",
-                    ),
-                ],
-                className="insight-judgement",
-            )
-        ]
-    return html.Article([html.Div(ours, className="insight-ours"), *theirs], className="insight")
 
 
 def _paper() -> html.Aside:

@@ -9,6 +9,7 @@ from flask_openapi3 import Info, OpenAPI
 from werkzeug.exceptions import NotFound
 
 from insidessl_dash import __version__
+from insidessl_dash.dashboard.routes.cells import cell_routes
 from insidessl_dash.dashboard.routes.compression import register_compression
 from insidessl_dash.dashboard.routes.corpora import corpus_routes
 from insidessl_dash.dashboard.routes.docs import register_docs
@@ -16,6 +17,7 @@ from insidessl_dash.dashboard.routes.errors import ErrorBody, register_errors, v
 from insidessl_dash.dashboard.routes.health import health_routes
 from insidessl_dash.dashboard.routes.jobs import job_routes
 from insidessl_dash.dashboard.routes.lenses import lens_routes
+from insidessl_dash.dashboard.routes.matrices import matrix_routes
 from insidessl_dash.dashboard.routes.models import model_routes
 from insidessl_dash.dashboard.routes.owner import register_owner
 from insidessl_dash.dashboard.routes.results import result_routes
@@ -40,6 +42,8 @@ _ROUTES = (
     corpus_routes,
     result_routes,
     trajectory_routes,
+    matrix_routes,
+    cell_routes,
     upload_routes,
     job_routes,
 )

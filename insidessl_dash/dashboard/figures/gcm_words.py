@@ -1,0 +1,113 @@
+"""The four heatmaps in words and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from insidessl_dash.dashboard.figures.gcm import Matrix, Sheet
+from insidessl_dash.dashboard.figures.insights import signed_number
+from insidessl_dash.dashboard.figures.points import number
+from insidessl_dash.dashboard.figures.words import Table, corpus_title
+from insidessl_dash.results.matrix import MatrixResult, Spread
+
+READING = (
+    "Row i is decoder D(i), trained on layer i; column j is the tokens z(j) that it reads. Rings "
+    "mark a decoder on its own layer; below them, deep decoders read shallower layers. Every "
+    "colour scale is turned the same way: the further from the ground of the page, the better."
+)
+
+
+def caption(shown: Sequence[Matrix]) -> list[str]:
+    """What the figure shows, one sentence or more an item; nothing for no matrix."""
+    if not shown:
+        return []
+    names = " and ".join(matrix.title for matrix in shown)
+    sentences = [f"Every layer of {names}, spoken again by every decoder.", READING]
+    return [*sentences, *(_said(matrix, len(shown) > 1) for matrix in shown)]
+
+
+def heard(result: MatrixResult) -> str:
+    """Which decoders and which vocoder one hears, at which gain."""
+    kind = "flow matching" if result.decoders.preset == "flow" else result.decoders.preset
+    first = "" if result.decoders.preset == "flow" else " (a first look, not the paper's method)"
+    trained = f", {result.decoders.updates:,} updates" if result.decoders.updates else ""
+    tokens = (
+        f", layers quantised to {result.decoders.tokens} tokens"
+        if result.decoders.tokens
+        else ", continuous layers"
+    )
+    return (
+        f"{kind} decoders{first}{trained}{tokens}; vocoder {result.vocoder.name}; one gain of "
+        f"{signed_number(result.config.gain_db)} dB for all cells"
+    )
+
+
+def _said(matrix: Matrix, named: bool) -> str:
+    result = matrix.result
+    corpus = result.corpus
+    voices = f" by {corpus.speakers} speakers" if corpus.speakers else ""
+    start = f"{matrix.title}: means" if named else "Means"
+    text = f"{start} over {corpus.utterances} utterances{voices} of {corpus_title(corpus.name)}."
+    for measure in list(result.in_group("content").values())[:1]:
+        known = (measure.ceiling.mean, measure.diagonal.mean, measure.off_diagonal.mean)
+        ceiling, own, other = known
+        if ceiling is None or own is None or other is None:
+            continue
+        sign = 1 if measure.higher_is_better else -1
+        in_order = sign * ceiling > sign * own > sign * other
+        text += (
+            f" {measure.title} is {number(ceiling)} through the vocoder alone, {number(own)} where "
+            f"a decoder reads its own layer and {number(other)} elsewhere"
+            f"{', in the order one expects' if in_order else ', not in the order one expects'}."
+        )
+    for layer, why in result.missing.items():
+        text += f" Layer {layer} has no decoder: {why}."
+    return text
+
+
+def summary_table(result: MatrixResult) -> Table:
+    """A row a metric: through the vocoder alone, diagonal, elsewhere, triangles and their test."""
+    rows = []
+    for measure in result.metrics.values():
+        sides = measure.asymmetry
+        unit = f" ({measure.unit})" if measure.unit else ""
+        interval = sides.difference.ci95
+        between = (
+            ""
+            if interval is None
+            else (f" [{signed_number(interval[0])}, {signed_number(interval[1])}]")
+        )
+        difference = sides.difference.mean
+        rows.append(
+            (
+                f"{measure.title}{unit}",
+                [
+                    "higher" if measure.higher_is_better else "lower",
+                    *(_mean(s) for s in (measure.ceiling, measure.diagonal, measure.off_diagonal,
+                                         sides.lower, sides.upper)),
+                    "–" if difference is None else signed_number(difference) + between,
+                    "–" if sides.p is None else f"{sides.p:.2g}",
+                    sides.better or "neither",
+                ],
+            )
+        )  # fmt: skip
+    columns = [
+        "Better", "Vocoder only", "Own layer", "Elsewhere", "Lower", "Upper",
+        "Lower less upper [95%]", "p", "Better triangle",
+    ]  # fmt: skip
+    return Table(columns, rows)
+
+
+def cell_table(result: MatrixResult, found: Sheet) -> Table:
+    """A heatmap as numbers: a row a decoder, a column a token layer."""
+    rows = []
+    for layer, values in zip(result.layers, found.grid, strict=True):
+        if layer in result.missing:
+            rows.append((f"D({layer})", ["no decoder", *[""] * (len(values) - 1)]))
+        else:
+            rows.append((f"D({layer})", ["–" if v is None else number(v) for v in values]))
+    return Table([f"z({layer})" for layer in result.layers], rows)
+
+
+def _mean(spread: Spread) -> str:
+    return "–" if spread.mean is None else number(spread.mean)
