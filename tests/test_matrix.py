@@ -347,6 +347,7 @@ def test_whisper_listens_through_a_shorter_window() -> None:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
     from insidessl_dash.encoders.whisper import WhisperEncoderAdapter
+    from insidessl_dash.encoders.whisper_window import with_window
 
     torch.manual_seed(0)
     config = WhisperConfig(
@@ -365,6 +366,10 @@ def test_whisper_listens_through_a_shorter_window() -> None:
     # What enters block 1 does not depend on the window (but near the clip's end, on the padding).
     same = judge.encoder(waveforms)[0][0, :95]
     assert same == pytest.approx(whole(waveforms)[0][0, :95], abs=1e-4)
+    for mine, theirs in zip(with_window(whole, 8)(waveforms), whole(waveforms), strict=True):
+        assert mine.numpy() == pytest.approx(theirs.numpy(), abs=1e-6), "its own window: the same"
+    with pytest.raises(ConfigError, match="takes 1 to 8 s"):
+        with_window(whole, 9)
     assert whole._model.config.max_source_positions == 400, "the encoder itself is as it was"
 
 
