@@ -100,7 +100,7 @@ class FlowNetwork(nn.Module):
         self.head = StackedLinear(stack, width, size.patch * N_MELS, std=0.0)
 
     def forward(self, noisy: Tensor, time: Tensor, states: Tensor) -> Tensor:
-        """Velocities of N decoders.
+        """The mels that N decoders expect.
 
         Args:
             noisy: float (N, B, T, 80), normalised mel on its way from noise; T divides by the

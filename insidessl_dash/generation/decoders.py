@@ -2,8 +2,10 @@
 
 Conditional flow matching (Lipman et al., 2210.02747) on the straight path between noise x_0 and
 normalised mel x_1, x_t = (1 - t) x_0 + t x_1: the optimal-transport path with sigma_min = 0, also
-called rectified flow (2209.03003). A network learns the velocity x_1 - x_0 given x_t, t and the
-states; decoding follows it from noise to mel with the midpoint rule. No classifier-free guidance.
+called rectified flow (2209.03003). The network says which mel x_1 stands at the end, given x_t, t
+and the states, and (x_1 - x_t) / (1 - t) is the velocity that the loss is about (Li & He,
+2511.13720): a narrow network can hold a mel, not the noise. Decoding follows the velocity from
+noise to mel with the midpoint rule. No classifier-free guidance.
 
 So that decoders differ by their layer alone, all of a bank start from the same numbers, see the
 same crops in the same order, and the same noise and times; in decoding, every cell starts from
@@ -45,6 +47,9 @@ MODEL_TYPE = "insidessl-decoders"
 
 STEPS = 4
 """Steps of the solver, each of two evaluations of the network."""
+
+_LEAST_LEFT = 0.05
+"""Of the path, in the velocity: shorter rests count as this much."""
 
 _SCALES = ("mel_", "state_")  # of what is normalised: kept in float32
 _ENCODER_SAYS = {"name", "weights_sha256", "layer_policy", "layers", "frame_rates_hz"} | {
@@ -168,8 +173,9 @@ class DecoderBank(nn.Module):
         if self.preset == "regression":
             return (self.network(states).float() - mel).abs().mean(dim=(1, 2, 3))
         noisy = noise + time[:, None, None] * (mel - noise)
-        found = self.network(noisy.expand(len(states), -1, -1, -1), time, states)
-        return (found.float() - (mel - noise)).square().mean(dim=(1, 2, 3))
+        found = self.network(noisy.expand(len(states), -1, -1, -1), time, states).float()
+        left = (1 - time).clamp(min=_LEAST_LEFT)[:, None, None]
+        return ((found - mel) / left).square().mean(dim=(1, 2, 3))
 
     def normalise(self, mel: Tensor) -> Tensor:
         """Log-mel (..., 80) as the networks see it: raised, then zero mean, unit variance."""
@@ -259,7 +265,8 @@ class DecoderBank(nn.Module):
 
         def velocity(x: Tensor, time: float) -> Tensor:
             times = x.new_full((x.shape[1],), time)
-            return functional_call(self.network, weights, (x, times, states)).float()
+            end = functional_call(self.network, weights, (x, times, states)).float()
+            return (end - x) / max(1 - time, _LEAST_LEFT)
 
         return solve(velocity, noise.expand(*states.shape[:2], -1, -1), steps)
 
@@ -340,7 +347,7 @@ def load_decoders(
         )
     try:
         bank = _bank(config)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"config.json in {folder} does not describe decoders ({error}): copy the whole folder "
             "again."
