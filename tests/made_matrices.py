@@ -240,11 +240,11 @@ def write_made_example(
     folder.mkdir(parents=True, exist_ok=True)
 
     (folder / reference_file("original")).write_bytes(opus(example.seconds, 150.0))
-    (folder / reference_file("vocoder")).write_bytes(opus(example.seconds, 160.0))
+    (folder / reference_file("vocoder")).write_bytes(opus(example.seconds, 230.0))
     for i, layer in enumerate(example.layers):
         for j in range(len(example.layers)):
             if layer in example.decoder_layers and cells(i, j):
-                hertz = 100.0 + 40 * ((i + 2 * j) % 4)
+                hertz = 150.0 + 80 * ((i + 2 * j) % 3)
                 (folder / cell_file(i, j)).write_bytes(opus(example.seconds, hertz))
     write_example(folder, example)
     return folder
