@@ -8,7 +8,8 @@ with the mouse, which points at a cell before it clicks, so that the sound is fe
 then; and without pointing, so that both happen after the click. The first click of all makes the
 audio device ready and is given by itself. Time is from the click until the audio clock, looked at
 every few milliseconds, has passed the start of the sound; the output latency that the browser
-states comes on top. Nothing here has a loudspeaker. Overlap is how long two sounds were both scheduled to sound.
+states comes on top. Nothing here has a loudspeaker. Overlap is how long two sounds were both
+scheduled to sound.
 """
 
 from __future__ import annotations

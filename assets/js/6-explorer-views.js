@@ -4,10 +4,13 @@
   "use strict";
   const page = window.insidessl;
   const SIZE = 512; // 32 ms at 16 kHz
-  const HOP = 128;
+  const HOP = 160;
   const FLOOR_DB = -95;
   const TOP_DB = -25;
   const hann = Float32Array.from({ length: SIZE }, (_x, n) => 0.5 - 0.5 * Math.cos((2 * Math.PI * n) / SIZE));
+  const turns = Array.from({ length: SIZE / 2 }, (_x, k) => (-2 * Math.PI * k) / SIZE);
+  const cosines = Float32Array.from(turns, Math.cos);
+  const sines = Float32Array.from(turns, Math.sin);
   const FULL = SIZE / 4; // magnitude of a sine of full scale under this window
 
   // Power spectrum by a radix-2 transform, in place; re and im are SIZE long.
@@ -16,15 +19,20 @@
       let bit = SIZE >> 1;
       for (; j & bit; bit >>= 1) j ^= bit;
       j ^= bit;
-      if (i < j) [re[i], re[j]] = [re[j], re[i]];
+      if (i < j) {
+        const kept = re[i]; // the imaginary parts are all zero here
+        re[i] = re[j];
+        re[j] = kept;
+      }
     }
     for (let span = 2; span <= SIZE; span <<= 1) {
-      const turn = (-2 * Math.PI) / span;
       for (let k = 0; k < span / 2; k += 1) {
-        const [c, s] = [Math.cos(turn * k), Math.sin(turn * k)];
+        const c = cosines[(k * SIZE) / span];
+        const s = sines[(k * SIZE) / span];
         for (let i = k; i < SIZE; i += span) {
           const j = i + span / 2;
-          const [x, y] = [re[j] * c - im[j] * s, re[j] * s + im[j] * c];
+          const x = re[j] * c - im[j] * s;
+          const y = re[j] * s + im[j] * c;
           re[j] = re[i] - x;
           im[j] = im[i] - y;
           re[i] += x;
@@ -45,24 +53,29 @@
       im.fill(0);
       transform(re, im);
       for (let k = 0; k < SIZE / 2; k += 1) {
-        const db = 20 * Math.log10(Math.hypot(re[k], im[k]) / FULL + 1e-9);
+        const power = (re[k] * re[k] + im[k] * im[k]) / (FULL * FULL);
+        const db = 10 * Math.log10(power + 1e-18);
         levels[(frame * SIZE) / 2 + k] = Math.min(1, Math.max(0, (db - FLOOR_DB) / (TOP_DB - FLOOR_DB)));
       }
     }
     return { frames, levels };
   }
 
-  // The colours of the heatmaps, as 256 steps of red, green and blue.
+  // The colours of the heatmaps in 256 steps, as a canvas keeps them.
   function shades(style) {
     const stops = [...Array(9).keys()].map((k) => {
       const hex = style.getPropertyValue(`--v${k}`).trim();
       return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
     });
-    return [...Array(256).keys()].map((step) => {
+    const bytes = new Uint8ClampedArray(4 * 256).fill(255);
+    for (let step = 0; step < 256; step += 1) {
       const place = (step / 255) * (stops.length - 1);
       const under = Math.min(Math.floor(place), stops.length - 2);
-      return stops[under].map((low, c) => low + (place - under) * (stops[under + 1][c] - low));
-    });
+      stops[under].forEach((low, c) => {
+        bytes[4 * step + c] = low + (place - under) * (stops[under + 1][c] - low);
+      });
+    }
+    return new Uint32Array(bytes.buffer);
   }
 
   function sized(canvas) {
@@ -94,10 +107,11 @@
     const { frames, levels } = spectrogram(samples);
     const bins = SIZE / 2;
     const image = new ImageData(frames, bins);
+    const pixels = new Uint32Array(image.data.buffer);
     for (let frame = 0; frame < frames; frame += 1) {
       for (let k = 0; k < bins; k += 1) {
-        const colour = colours[Math.round(255 * levels[frame * bins + k])];
-        image.data.set([...colour, 255], 4 * ((bins - 1 - k) * frames + frame));
+        const level = Math.round(255 * levels[frame * bins + k]);
+        pixels[(bins - 1 - k) * frames + frame] = colours[level];
       }
     }
     const small = new OffscreenCanvas(frames, bins);

@@ -427,6 +427,7 @@
       drawn = "";
       return; // playing it says why
     }
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done))); // sound comes first
     if (mark !== drawn) return;
     page.soundViews(buffer, original, $(".now-wave"), $(".now-spectrum"));
     $(".now-seek").max = buffer.duration;
