@@ -227,24 +227,14 @@ def test_the_noise_is_the_same_for_every_cell_and_follows_the_seed() -> None:
 
 
 def test_decoding_ends_at_the_mel_that_the_network_says() -> None:
-    """From noise, on the straight path: a share of it is left that the solver's steps tell."""
     bank = random_bank()
     for name, parameter in bank.network.named_parameters():
         parameter.data.fill_(0.5 if name == "head.bias" else 0.0)
     bank.mel_std.fill_(0.1)
-    spreads = []
-    for steps in (2, 8):
+    for steps in (1, 8):
         made = bank.decode(some_states(1), [0], 400, seed=0, steps=steps)
         made = (made - bank.mel_mean) / bank.mel_std
-        assert made.mean() == pytest.approx(0.5, abs=0.02)
-        spreads.append(float(made.std()))
-    # dx/dt = -x / (1 - t): what one midpoint step of h leaves of x
-    left = [1.0, 1.0]
-    for place, steps in enumerate((2, 8)):
-        for k in range(steps):
-            h, t = 1 / steps, k / steps
-            left[place] *= 1 - h * (1 - 0.5 * h / (1 - t)) / (1 - t - 0.5 * h)
-    assert spreads == pytest.approx([abs(x) for x in left], abs=0.02)
+        torch.testing.assert_close(made, torch.full_like(made, 0.5), rtol=0, atol=1e-4)
 
 
 def test_the_loss_is_the_error_of_the_velocity() -> None:
@@ -268,9 +258,10 @@ def test_the_solver_against_closed_forms() -> None:
     start = torch.tensor([1.0, -2.0])
     straight = solve(lambda x, t: torch.full_like(x, 3.0), start, 1)
     torch.testing.assert_close(straight, start + 3.0)
-    torch.testing.assert_close(solve(lambda x, t: torch.full_like(x, 2 * t), start, 3), start + 1)
+    bent = solve(lambda x, t: torch.full_like(x, 2 * t), start, 50)
+    torch.testing.assert_close(bent, start + 1 - 0.02**2)  # of the last step, Euler's
     errors = [(solve(lambda x, t: x, start, n) - start * math.e).abs().max() for n in (8, 16)]
-    assert errors[0] < 0.02
+    assert errors[0] < 0.06
     assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.15)  # second order
 
 

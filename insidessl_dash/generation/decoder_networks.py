@@ -120,7 +120,7 @@ class FlowNetwork(nn.Module):
         for block in self.blocks:
             x = block(x, shared, rotation)
         shift, scale = self.last_modulate(condition)[:, :, None].chunk(2, dim=-1)
-        return _frames(self.head(_norm(x) * (1 + scale) + shift), self.size.patch)
+        return _frames(self.head(_shifted(x, scale, shift)), self.size.patch)
 
 
 class RegressionNetwork(nn.Module):
@@ -161,8 +161,8 @@ class _FlowBlock(nn.Module):
 
     def forward(self, x: Tensor, shared: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         shift, scale, gate, shift2, scale2, gate2 = (shared + self.table).chunk(6, dim=-1)
-        x = x + gate * self._attend(_norm(x) * (1 + scale) + shift, rotation)
-        inside = self.expand(_norm(x) * (1 + scale2) + shift2)
+        x = x + gate * self._attend(_shifted(x, scale, shift), rotation)
+        inside = self.expand(_shifted(x, scale2, shift2))
         return x + gate2 * self.contract(functional.gelu(inside, approximate="tanh"))
 
     def _attend(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
@@ -198,6 +198,10 @@ class _ConvBlock(nn.Module):
 
 def _norm(x: Tensor) -> Tensor:
     return functional.layer_norm(x, x.shape[-1:], eps=1e-6)
+
+
+def _shifted(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return torch.addcmul(shift.to(x.dtype), _norm(x), 1 + scale.to(x.dtype))
 
 
 def _patches(x: Tensor, patch: int) -> Tensor:
