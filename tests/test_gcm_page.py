@@ -153,6 +153,9 @@ def test_what_has_no_value_is_left_empty_and_says_so() -> None:
     assert heat(figure, "prosody")["z"][i][j] is None
     assert heat(figure, "prosody")["customdata"][i][j] == "–"
     assert heat(figure, "content")["z"][7] == [None] * 13
+    cross = next(t for t in figure["data"] if t["uid"] == "gcm-empty-prosody-0")
+    assert (cross["y"], cross["x"]) == ([i], [j])
+    assert cross["text"] == ["not measurable: no frame voiced in both"]
     assert [n["text"] for n in figure["layout"]["annotations"]].count("no decoder") == 4
     assert "Layer 7 has no decoder: its training was stopped." in " ".join(caption([matrix]))
 
@@ -331,7 +334,9 @@ def test_the_callback_waits_for_the_section_to_be_near(client: FlaskClient) -> N
     assert fire(client, output, values, f"{ids.SCREEN}.data").status_code == 204
     values[f"{ids.GCM_ASKED}.data"] = {"search": "", "visit": 1}
     answer = fire(client, output, values, f"{ids.GCM_ASKED}.data").json["response"]
-    assert len(answer[ids.GCM_GRAPH]["figure"]["data"]) == 8
+    uids = [trace["uid"] for trace in answer[ids.GCM_GRAPH]["figure"]["data"]]
+    assert [uid for uid in uids if uid.endswith("-0")] == uids
+    assert len(uids) == 9
 
 
 # -- the API --------------------------------------------------------------------------------------

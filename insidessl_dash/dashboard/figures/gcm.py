@@ -181,7 +181,7 @@ def _traces(
     scheme: theme.Scheme,
     palette: theme.Palette,
 ) -> list[dict[str, Any]]:
-    """The heatmap, and a ring in every cell whose decoder reads its own layer."""
+    """The heatmap, rings where a decoder reads its own layer, crosses where nothing was measured."""
     count = len(matrix.result.layers)
     places = list(range(count))
     axes = {"xaxis": axis("x", place), "yaxis": axis("y", place)}
@@ -231,7 +231,28 @@ def _traces(
             "line": {"width": 1.3},
         },
     }  # fmt: skip
-    return [heat, ring]
+    empty = [
+        (i, j, found.why[i][j])
+        for i in places
+        for j in places
+        if found.why and found.grid[i][j] is None and found.why[i][j]
+    ]
+    if not empty:
+        return [heat, ring]
+    cross = {
+        "type": "scatter",
+        "uid": f"gcm-empty-{found.kind}-{index}",
+        **axes,
+        "x": [j for _i, j, _why in empty],
+        "y": [i for i, _j, _why in empty],
+        "mode": "markers",
+        "marker": {
+            "symbol": "x-thin", "size": 7, "line": {"width": 1.3, "color": palette.faint},
+        },
+        "text": [f"not measurable: {why}" for _i, _j, why in empty],
+        "hovertemplate": "%{text}<extra></extra>",
+    }  # fmt: skip
+    return [heat, ring, cross]
 
 
 def _hover(found: Sheet, matrix: Matrix, i: int, j: int) -> str:

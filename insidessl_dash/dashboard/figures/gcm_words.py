@@ -12,8 +12,9 @@ from insidessl_dash.results.matrix import MatrixResult, Spread
 
 READING = (
     "Row i is decoder D(i), trained on layer i; column j is the tokens z(j) that it reads. Rings "
-    "mark a decoder on its own layer; below them, deep decoders read shallower layers. Every "
-    "colour scale is turned the same way: the further from the ground of the page, the better."
+    "mark a decoder on its own layer; below them, deep decoders read shallower layers. A cross "
+    "marks a cell where nothing could be measured. Every colour scale is turned the same way: the "
+    "further from the ground of the page, the better."
 )
 
 
