@@ -17,6 +17,7 @@
   let held = "original"; // sound A
   let heard = "original"; // what the panel shows
   let at = 0; // where playing starts, in seconds
+  let wanted = null; // a cell that was chosen above before there was anything here
 
   const $ = (selector) => root.querySelector(selector);
   const make = page.make;
@@ -73,6 +74,7 @@
       examples[0];
     cell = asked[3] === undefined ? null : [Number(asked[2]), Number(asked[3])];
     await show(first);
+    if (wanted) page.explore(...wanted);
   }
 
   function nothing() {
@@ -474,10 +476,10 @@
   page.explore = async function (model, i, j) {
     const section = document.getElementById("explorer");
     section.scrollIntoView({ behavior: still.matches ? "instant" : "smooth" });
-    if (!shown) return;
+    if (!shown) return void (wanted = [model, i, j]);
     if (shown.folder !== model) {
       const other = examples.filter((e) => e.model === model);
-      if (!other.length) return;
+      if (!other.length) return page.announce("No sound of this matrix is on this installation.");
       await show(other.find((e) => e.name === shown.name) || other[0]);
     }
     if (row(i) >= 0) {

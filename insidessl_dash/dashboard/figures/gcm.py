@@ -181,7 +181,7 @@ def _traces(
     scheme: theme.Scheme,
     palette: theme.Palette,
 ) -> list[dict[str, Any]]:
-    """The heatmap, rings where a decoder reads its own layer, crosses where nothing was measured."""
+    """The heatmap, rings where a decoder reads its own layer, crosses where nothing is measured."""
     count = len(matrix.result.layers)
     places = list(range(count))
     axes = {"xaxis": axis("x", place), "yaxis": axis("y", place)}
