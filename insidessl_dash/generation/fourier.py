@@ -90,7 +90,9 @@ class FourierVocoder(nn.Module):
         x = self.norm(x)
         for block in self.blocks:
             x = block(x)
-        log_magnitude, phase = self.head(self.last_norm(x)).float().chunk(2, dim=-1)
+        x = self.last_norm(x).float()
+        with torch.autocast(x.device.type, enabled=False):  # phases are unwrapped: bfloat16 blurs
+            log_magnitude, phase = self.head(x).chunk(2, dim=-1)
         return log_magnitude.clamp(max=_LOUDEST), phase
 
     def synthesise(self, log_magnitude: Tensor, phase: Tensor) -> Tensor:

@@ -74,9 +74,6 @@ class VocoderAndCritics(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.vocoder = FourierVocoder(SIZE)
-        head = _Float32Linear(SIZE.width, self.vocoder.head.out_features)
-        head.load_state_dict(self.vocoder.head.state_dict())
-        self.vocoder.head = head
         self.critics = Discriminators(CRITICS)
 
 
@@ -198,14 +195,6 @@ class VocoderRecipe(Recipe):
         if not path.exists():
             write_json(path, self._copy_synthesis(vocoder))
         return json.loads(path.read_text())
-
-
-class _Float32Linear(nn.Linear):
-    """Not in half precision: its outputs are phases of many turns, which bfloat16 would blur."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
 
 
 def _halves(layers: list[list[Tensor]]) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
