@@ -15,7 +15,9 @@
 
   async function fetched(address) {
     const response = await fetch(address);
-    if (!response.ok) throw new Error(page.message(await response.json().catch(() => null), response.status));
+    if (!response.ok) {
+      throw new Error(page.message(await response.json().catch(() => null), response.status));
+    }
     decoder = decoder || new OfflineAudioContext(1, 1, RATE);
     return decoder.decodeAudioData(await response.arrayBuffer());
   }

@@ -7,7 +7,9 @@
   const HOP = 160;
   const FLOOR_DB = -95;
   const TOP_DB = -25;
-  const hann = Float32Array.from({ length: SIZE }, (_x, n) => 0.5 - 0.5 * Math.cos((2 * Math.PI * n) / SIZE));
+  const hann = Float32Array.from({ length: SIZE }, (_x, n) => {
+    return 0.5 - 0.5 * Math.cos((2 * Math.PI * n) / SIZE);
+  });
   const turns = Array.from({ length: SIZE / 2 }, (_x, k) => (-2 * Math.PI * k) / SIZE);
   const cosines = Float32Array.from(turns, Math.cos);
   const sines = Float32Array.from(turns, Math.sin);
@@ -55,7 +57,8 @@
       for (let k = 0; k < SIZE / 2; k += 1) {
         const power = (re[k] * re[k] + im[k] * im[k]) / (FULL * FULL);
         const db = 10 * Math.log10(power + 1e-18);
-        levels[(frame * SIZE) / 2 + k] = Math.min(1, Math.max(0, (db - FLOOR_DB) / (TOP_DB - FLOOR_DB)));
+        const level = (db - FLOOR_DB) / (TOP_DB - FLOOR_DB);
+        levels[(frame * SIZE) / 2 + k] = Math.min(1, Math.max(0, level));
       }
     }
     return { frames, levels };

@@ -30,13 +30,19 @@
     if (!found.length) return;
     if (!cell) {
       place.replaceChildren(
-        page.make("p", "reading-hint", "Point at a cell to see it in all four; with the keyboard, focus here and use the arrow keys. A click, or Enter, leads to its sound."),
+        page.make(
+          "p",
+          "reading-hint",
+          "Point at a cell to see it in all four; with the keyboard, focus here and use the arrow " +
+            "keys. A click, or Enter, leads to its sound.",
+        ),
       );
       return;
     }
     const [i, j] = cell;
     const layers = plot.layout.xaxis.ticktext;
-    const head = page.make("p", "reading-cell", `Decoder ${layers[i] ?? i}, tokens of layer ${layers[j] ?? j}`);
+    const named = `Decoder ${layers[i] ?? i}, tokens of layer ${layers[j] ?? j}`;
+    const head = page.make("p", "reading-cell", named);
     const lines = [...new Set(found.map((trace) => trace.meta.panel))].map((panel) => {
       const mine = found.filter((trace) => trace.meta.panel === panel);
       const line = page.make("p", "reading-values");
@@ -82,7 +88,12 @@
 
   function keys() {
     const place = document.getElementById("gcm-reading");
-    const says = { tabindex: 0, role: "group", "aria-live": "polite", "aria-label": "Cell under the cursor; arrow keys move it" };
+    const says = {
+      tabindex: 0,
+      role: "group",
+      "aria-live": "polite",
+      "aria-label": "Cell under the cursor; arrow keys move it",
+    };
     for (const [name, value] of Object.entries(says)) place.setAttribute(name, value);
     place.addEventListener("keydown", (event) => {
       const step = STEPS[event.key];

@@ -32,7 +32,11 @@ from insidessl_dash.results.explorer import Example, Examples, References
 _YEAR_S = 31_536_000
 _MOST_LAYERS = 99
 _SHEETS = ("1-tokens", "2-base", "3-shell", "4-controls", "5-figures", "9-gcm")
-_SCRIPTS = ("js/1-page.js", "js/6-explorer-sound.js", "js/6-explorer-views.js", "js/6-explorer.js")
+_SCRIPTS = (
+    "js/1-page.js",
+    *(f"js/6-explorer-{part}.js" for part in ("cells", "example", "panel", "sound", "views")),
+    "js/6-explorer.js",
+)
 _HTML = {"Content-Type": "text/html; charset=utf-8"}
 
 Kind = Literal["opus", "wav"]
