@@ -22,8 +22,8 @@ _LEAD = (
     "layer in turn, and what comes out is held against the original: what layers share survives, "
     "what one layer alone holds does not."
 )
-TRAIN = "insidessl-dash gcm train --model MODEL --data MANIFEST --out DECODERS"
-EVALUATE = "insidessl-dash gcm evaluate --model MODEL --decoders DECODERS --corpus CORPUS"
+TRAIN = "insidessl-dash gcm train --model MODEL --data MANIFEST --out RUN"
+EVALUATE = "insidessl-dash gcm evaluate --model MODEL --decoders RUN/final --corpus CORPUS"
 _METRICS = {
     "content": ("Consistency as", ids.GCM_CONTENT),
     "identity": ("Identity as", ids.GCM_IDENTITY),
