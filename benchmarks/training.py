@@ -54,7 +54,7 @@ def measure(
     run = Run(recipe, data, settings, folder / name, device, resume=False)
 
     def bare(batch: tuple) -> None:
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             loss, _ = recipe.loss(run.model, batch, run.update + 1, device)
         loss.backward()
         run.optimizer.zero_grad(set_to_none=True)
