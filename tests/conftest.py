@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Read when NumPy and torch are first imported: tests run side by side, one core each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 import numpy as np
 import pytest
 import soundfile
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -29,6 +29,7 @@ from insidessl_dash.core.errors import (
 from insidessl_dash.core.types import Utterance
 from insidessl_dash.corpora.manifest import Corpus, open_corpus
 from insidessl_dash.encoders.loading import load_encoder
+from insidessl_dash.engine.examples import choose_examples, make_example
 from insidessl_dash.engine.matrix import choose_utterances, evaluate_matrix, forget
 from insidessl_dash.generation.content import Content, Identity, speech_bert_score
 from insidessl_dash.generation.decoder_networks import SIZES, DecoderSize
@@ -45,6 +46,8 @@ from insidessl_dash.generation.matrix import (
     update,
 )
 from insidessl_dash.generation.matrix_summary import summarise_metric, triangles
+from insidessl_dash.results.explorer import FOLDER as FOLDER_OF_EXAMPLES
+from insidessl_dash.results.explorer import Examples, cell_file, read_example, reference_file
 from insidessl_dash.results.matrix import MatrixConfig, MatrixResult, matrix_name
 from insidessl_dash.results.matrix_files import (
     FOLDER,
@@ -742,3 +745,71 @@ def test_the_command_refuses_speakers_that_may_have_been_heard(
     assert "Give --all-speakers" in str(run(spoken, decoders).exception)
     itself = run(spoken, decoders, "--all-speakers", "--utterances", "4", "--content", "melspec")
     assert "cannot judge" in str(itself.exception)
+
+
+# -- examples for the audio explorer ----------------------------------------------------------
+
+
+def test_an_example_is_every_cell_as_sound(spoken: Path, tmp_path: Path) -> None:
+    corpus = open_corpus(spoken)
+    folder = tmp_path / "examples"
+    seen: list[float] = []
+    example = make_example(
+        MadeEncoder(), MadeBank(["1", "2"]), Tones(), judge(), corpus.utterances[0], corpus,
+        folder, MatrixConfig(gain_db=-6.0), progress=lambda step, done, total: seen.append(done),
+    )  # fmt: skip
+    assert read_example(folder / "u0") == example
+    sounds = {path.name for path in (folder / "u0").glob("*.opus")}
+    cells = {cell_file(i, j) for i in (1, 2) for j in range(3)}
+    assert sounds == cells | {reference_file("original"), reference_file("vocoder")}
+    for name in sounds:
+        info = soundfile.info(folder / "u0" / name)
+        assert (info.samplerate, info.frames, info.channels) == (16_000, 32_000, 1)
+    assert seen[-1] == 6
+    assert (example.voice, example.seconds, example.config.gain_db) == ("s0", 2.0, -6.0)
+    assert list(example.missing) == ["0"]
+    # Rows follow the decoders there are; a decoder reads its own layer as the vocoder its own mel.
+    distance = example.metrics["mel_l1"]
+    assert distance.cells[0][1] == pytest.approx(distance.vocoder, abs=1e-3)
+    assert np.argmin(distance.cells[1]) == 2
+    heard, _ = soundfile.read(folder / "u0" / cell_file(1, 0))
+    own, _ = soundfile.read(folder / "u0" / cell_file(1, 1))
+    assert np.std(heard) < np.std(own), "a layer 0.3 quieter, heard by the decoder of the next"
+
+
+def test_what_is_interrupted_is_no_example(spoken: Path, tmp_path: Path) -> None:
+    corpus = open_corpus(spoken)
+
+    def cancel() -> None:
+        raise Cancelled("Cancelled.")
+
+    with pytest.raises(Cancelled):
+        make_example(
+            MadeEncoder(), MadeBank(), Tones(), judge(), corpus.utterances[0], corpus,
+            tmp_path / FOLDER_OF_EXAMPLES, check=cancel,
+        )  # fmt: skip
+    assert Examples(tmp_path, tmp_path / "none").headers() == []
+
+
+def test_examples_are_of_several_voices_of_both_sexes() -> None:
+    rows = [
+        Utterance(f"{voice}-{k}", Path("x"), speaker=voice, gender=voice[0], seconds=4.0 + k)
+        for voice in ("f1", "f2", "m1", "m2", "m3")
+        for k in (2, 1)
+    ]
+    chosen = choose_examples(Corpus("c", tuple(rows)), 4)
+    assert [u.id for u in chosen] == ["f1-1", "m1-1", "f2-1", "m2-1"]
+    with pytest.raises(CorpusError, match="5 voices"):
+        choose_examples(Corpus("c", tuple(rows)), 6)
+
+
+def test_the_command_renders_examples(spoken: Path, decoders: Path, tmp_path: Path) -> None:
+    words = ["gcm", "render", "--model", "melspec", "--decoders", str(decoders)]
+    words += ["--content", "hubert-nano:6", "--speaker", "wav2vec2-nano", "--corpus", str(spoken)]
+    done = CliRunner().invoke(app, [*words, "--utterance", "u2"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    [header] = Examples(tmp_path / "home", tmp_path / "none").headers()
+    assert (header.model, header.name) == ("melspec.regression", "u2")
+    assert header.example.decoders.updates == 7
+    wrong = CliRunner().invoke(app, [*words, "--utterance", "nobody"])
+    assert "has no utterance 'nobody'" in str(wrong.exception)

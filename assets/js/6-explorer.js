@@ -54,9 +54,15 @@
         "p",
         "",
         "Each example is one utterance in every cell of a matrix, kept as sound. They come with " +
-          "a matrix that was trained and decoded; nothing is played that a decoder did not say.",
+          "a matrix that was trained and decoded; nothing is played that a decoder did not say. " +
+          "Where decoders were trained, this makes examples of four voices of the demo corpus:",
       ),
     );
+    const command = make("div", "command");
+    command.append(
+      make("code", "", "insidessl-dash gcm render --model MODEL --decoders RUN/final"),
+    );
+    box.append(command);
     return box;
   }
 

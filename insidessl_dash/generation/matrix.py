@@ -316,6 +316,7 @@ def score_utterance(
     waveform: NDArray[np.float32],
     *,
     done: Callable[[int], None] = lambda cells: None,
+    heard: Callable[[list[tuple[int, int]], Tensor], None] = lambda places, waveforms: None,
 ) -> UtteranceCells:
     """Generate and score every cell of one utterance, and the vocoder-only ceiling.
 
@@ -325,6 +326,7 @@ def score_utterance(
         id: Of the utterance.
         waveform: float32 (n,), 16 kHz.
         done: Told how many cells are done, after each batch; may raise `Cancelled`.
+        heard: Given the places (i, j) and waveforms (C, n) of each batch, as `CellMaker.cells`.
 
     Raises:
         AudioError: Fewer than 513 samples.
@@ -341,6 +343,7 @@ def score_utterance(
     why = {m.name: [[""] * shape[1] for _ in range(shape[0])] for m in METRICS}
     count = 0
     for places, waveforms in maker.cells(original):
+        heard(places, waveforms)
         for (i, j), scores in zip(places, against.scores(waveforms), strict=True):
             for name, measured in scores.items():
                 values[name][i][j], why[name][i][j] = measured.value, measured.reason

@@ -1,0 +1,90 @@
+"""``gcm render``: every cell of a matrix as sound, for the audio explorer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from insidessl_dash.cli.analysis import Source, _cards
+from insidessl_dash.cli.gcm_evaluate import GRIFFIN_LIM, _card, _named, _vocoder
+from insidessl_dash.cli.output import out, progress_bar
+from insidessl_dash.core.errors import ConfigError
+from insidessl_dash.core.settings import settings
+
+VOICES = 4
+
+
+def render(
+    model: Annotated[str, typer.Option(help="The encoder whose layers are decoded.")],
+    decoders: Annotated[str, typer.Option(help="Its decoders: folder or shipped:NAME.")],
+    corpus: Annotated[str, typer.Option(help="Known corpus, folder or manifest.")] = "demo",
+    utterance: Annotated[
+        list[str] | None, typer.Option(help="Id of one; repeatable. Default: four voices.")
+    ] = None,
+    vocoder: Annotated[
+        str, typer.Option(help="Folder, shipped:NAME, hub id, or griffin-lim.")
+    ] = GRIFFIN_LIM,
+    out_folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Examples go to MODEL/UTTERANCE in it. Default: this home."),
+    ] = None,
+    content: Annotated[
+        str, typer.Option(help="Model that scores content, or MODEL:LAYER; not the encoder.")
+    ] = "whisper-base",
+    speaker: Annotated[
+        str, typer.Option(help="Model that scores the voice, or MODEL:LAYER; not the encoder.")
+    ] = "ecapa-voxceleb",
+    steps: Annotated[int | None, typer.Option(help="Of the flow's solver.", min=1)] = None,
+    gain_db: Annotated[float, typer.Option(help="The one gain of all cells.")] = 0.0,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
+    source: Source = None,
+) -> None:
+    """Decode, score and keep every cell of some utterances as sound, which the page then plays."""
+    import torch
+
+    from insidessl_dash.encoders.loading import load_encoder
+    from insidessl_dash.engine.examples import choose_examples, make_example
+    from insidessl_dash.generation.content import Content, Identity
+    from insidessl_dash.generation.decoders import load_decoders
+    from insidessl_dash.generation.matrix import Judge
+    from insidessl_dash.notebook import open_audio
+    from insidessl_dash.results.explorer import FOLDER
+    from insidessl_dash.results.matrix import MatrixConfig, matrix_name
+
+    if threads:
+        torch.set_num_threads(threads)
+    (heard, content_layer), (known, voice_layer) = _named(content), _named(speaker)
+    cards = {card.name: card for card in _cards([model, heard, known], source)}
+    speech = open_audio(corpus)
+    if utterance:
+        by_id = {u.id: u for u in speech.utterances}
+        unknown = [id for id in utterance if id not in by_id]
+        if unknown:
+            raise ConfigError(
+                f"{speech.name} has no utterance {unknown[0]!r}. It has {len(by_id)}, such as "
+                f"{', '.join(sorted(by_id)[:3])}."
+            )
+        chosen = [by_id[id] for id in utterance]
+    else:
+        chosen = choose_examples(speech, VOICES)
+    encoder = load_encoder(cards[model])
+    bank = load_decoders(decoders, device=encoder.device)
+    waves = _vocoder(vocoder, encoder.device)
+    judge = Judge(
+        Content(load_encoder(cards[heard]), content_layer),
+        Identity(load_encoder(cards[known]), voice_layer),
+    )
+    trained = _card(decoders)
+    target = (out_folder or settings().home / FOLDER) / matrix_name(model, bank.preset, bank.tokens)
+    with progress_bar() as progress:
+        for each in chosen:
+            example = make_example(
+                encoder, bank, waves, judge, each, speech, target,
+                MatrixConfig(steps=steps, gain_db=gain_db),
+                updates=trained.updates if trained else None, progress=progress,
+            )  # fmt: skip
+            cells = len(example.decoder_layers) * len(example.layers)
+            out.print(f"{each.id}: {cells} cells of {example.seconds:.1f} s, {example.voice}")
+    out.print(f"Written to {target}")
