@@ -34,10 +34,9 @@ from insidessl_dash.engine.matrix import choose_utterances, evaluate_matrix, for
 from insidessl_dash.generation.content import Content, Identity, speech_bert_score
 from insidessl_dash.generation.decoder_networks import SIZES, DecoderSize
 from insidessl_dash.generation.decoders import STEPS, DecoderBank
+from insidessl_dash.generation.judge import METRICS, Judge
 from insidessl_dash.generation.matrix import (
-    METRICS,
     CellMaker,
-    Judge,
     MatrixState,
     UtteranceCells,
     compute,

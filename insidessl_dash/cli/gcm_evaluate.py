@@ -68,7 +68,7 @@ def evaluate(
     from insidessl_dash.engine.worker import public_source
     from insidessl_dash.generation.content import Content, Identity
     from insidessl_dash.generation.decoders import load_decoders
-    from insidessl_dash.generation.matrix import Judge
+    from insidessl_dash.generation.judge import Judge
     from insidessl_dash.notebook import open_audio
     from insidessl_dash.results.matrix import MatrixConfig, matrix_name
     from insidessl_dash.results.matrix_files import FOLDER, write_matrix

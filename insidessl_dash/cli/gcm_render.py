@@ -48,7 +48,7 @@ def render(
     from insidessl_dash.engine.examples import choose_examples, make_example
     from insidessl_dash.generation.content import Content, Identity
     from insidessl_dash.generation.decoders import load_decoders
-    from insidessl_dash.generation.matrix import Judge
+    from insidessl_dash.generation.judge import Judge
     from insidessl_dash.notebook import open_audio
     from insidessl_dash.results.explorer import FOLDER
     from insidessl_dash.results.matrix import MatrixConfig, matrix_name

@@ -24,7 +24,8 @@ from insidessl_dash.corpora.manifest import Corpus
 from insidessl_dash.encoders.base import Encoder
 from insidessl_dash.engine.probing import model_info
 from insidessl_dash.generation.decoders import DecoderBank
-from insidessl_dash.generation.matrix import METRICS, CellMaker, Judge, score_utterance
+from insidessl_dash.generation.judge import METRICS, Judge
+from insidessl_dash.generation.matrix import CellMaker, score_utterance
 from insidessl_dash.generation.vocoder import Vocoder
 from insidessl_dash.results.explorer import (
     CellMetric,

@@ -18,10 +18,10 @@ from insidessl_dash.engine.probing import corpus_info, model_info
 from insidessl_dash.engine.worker import device_name
 from insidessl_dash.generation.copy_synthesis import spread_over_speakers
 from insidessl_dash.generation.decoders import DecoderBank
+from insidessl_dash.generation.judge import Judge
 from insidessl_dash.generation.matrix import (
     VERSION,
     CellMaker,
-    Judge,
     MatrixState,
     UtteranceCells,
     compute,
