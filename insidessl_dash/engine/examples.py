@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
@@ -22,6 +21,7 @@ from insidessl_dash.core.progress import ProgressHook, silent
 from insidessl_dash.core.types import SAMPLE_RATE, Utterance, stable_hash
 from insidessl_dash.corpora.manifest import Corpus
 from insidessl_dash.encoders.base import Encoder
+from insidessl_dash.engine.matrix import decoder_info
 from insidessl_dash.engine.probing import model_info
 from insidessl_dash.generation.decoders import DecoderBank
 from insidessl_dash.generation.judge import METRICS, Judge
@@ -34,7 +34,7 @@ from insidessl_dash.results.explorer import (
     reference_file,
     write_example,
 )
-from insidessl_dash.results.matrix import DecoderInfo, MatrixConfig, VocoderInfo
+from insidessl_dash.results.matrix import MatrixConfig, VocoderInfo
 
 SECONDS = (3.0, 10.0)
 """Shortest and longest utterance that is chosen where none is named."""
@@ -143,13 +143,7 @@ def make_example(
         licence=utterance.licence or corpus.licence or "",
         seconds=round(len(samples) / SAMPLE_RATE, 4),
         config=maker.config,
-        decoders=DecoderInfo(
-            preset=bank.preset,
-            size=asdict(bank.size),
-            weights_sha256=bank.weights_sha256,
-            updates=updates,
-            tokens=bank.tokens,
-        ),
+        decoders=decoder_info(bank, updates),
         vocoder=VocoderInfo(name=vocoder.name, weights_sha256=vocoder.weights_sha256),
         layers=list(encoder.layers),
         decoder_layers=list(bank.layers),

@@ -181,13 +181,7 @@ def evaluate_matrix(
         layers=list(encoder.layers),
         decoder_layers=list(bank.layers),
         missing=dict.fromkeys(maker.missing, "no decoder was trained for this layer"),
-        decoders=DecoderInfo(
-            preset=bank.preset,
-            size=asdict(bank.size),
-            weights_sha256=bank.weights_sha256,
-            updates=updates,
-            tokens=bank.tokens,
-        ),
+        decoders=decoder_info(bank, updates),
         vocoder=VocoderInfo(name=vocoder.name, weights_sha256=vocoder.weights_sha256),
         config=config,
         metrics=measures,
@@ -203,6 +197,17 @@ def evaluate_matrix(
         ),
     )
     return result, values
+
+
+def decoder_info(bank: DecoderBank, updates: int | None) -> DecoderInfo:
+    """What a result says of its decoders; `updates` is None where no card tells."""
+    return DecoderInfo(
+        preset=bank.preset,
+        size=asdict(bank.size),
+        weights_sha256=bank.weights_sha256,
+        updates=updates,
+        tokens=bank.tokens,
+    )
 
 
 def forget(kept: Blobs, key: str) -> None:
