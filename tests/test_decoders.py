@@ -21,7 +21,7 @@ from insidessl_dash.generation import decoder_networks
 from insidessl_dash.generation.decoder_networks import SIZES, DecoderSize
 from insidessl_dash.generation.decoders import DecoderBank, load_decoders, nearest, solve
 from insidessl_dash.generation.matrix import check_match
-from insidessl_dash.generation.mel import QUIET, frames_of, log_mel
+from insidessl_dash.generation.mel import QUIET, frames_of, levelled, log_mel
 from insidessl_dash.pretraining import decoders as recipe_module
 from insidessl_dash.pretraining.data import SpeechData
 from insidessl_dash.pretraining.decoders import DecoderRecipe, DecoderSettings, decoded_layers
@@ -128,7 +128,7 @@ def some_states(cells: int, frames: int = 49, seed: int = 2) -> Tensor:
 
 
 def plain_flow(weights: dict[str, Tensor], x: Tensor, time: float, states: Tensor) -> Tensor:
-    """One decoder's velocity of one utterance, (T, 80) and (T, D), with plain operations."""
+    """One decoder's mel of one utterance, (T, 80) and (T, D), with plain operations."""
 
     def linear(name: str, x: Tensor) -> Tensor:
         return functional.linear(x, weights[f"{name}.weight"].T, weights[f"{name}.bias"][0])
@@ -147,8 +147,8 @@ def plain_flow(weights: dict[str, Tensor], x: Tensor, time: float, states: Tenso
     angles = 1000 * time * 10_000.0 ** (-torch.arange(32) / 32)
     condition = functional.silu(linear("time_in", torch.cat([angles.cos(), angles.sin()])))
     condition = functional.silu(linear("time_out", condition))
-    frames = torch.cat([x, states], dim=-1)
-    h = linear("embed", frames.reshape(len(x) // 2, -1))
+    said = states.reshape(len(x) // 2, -1)
+    h = linear("embed", torch.cat([x.reshape(len(x) // 2, -1), said], dim=-1))
     for k in range(TINY.blocks):
         of = linear("modulate", condition) + weights[f"blocks.{k}.table"].flatten()
         shift, scale, gate, shift2, scale2, gate2 = of.chunk(6)
@@ -162,7 +162,8 @@ def plain_flow(weights: dict[str, Tensor], x: Tensor, time: float, states: Tenso
         inside = functional.gelu(inside, approximate="tanh")
         h = h + gate2 * linear(f"blocks.{k}.contract", inside)
     shift, scale = linear("last_modulate", condition).chunk(2)
-    return linear("head", norm(h) * (1 + scale) + shift).reshape(len(x), 80)
+    found = linear("head", norm(h) * (1 + scale) + shift) + linear("straight", said)
+    return found.reshape(len(x), 80)
 
 
 def test_the_stack_is_each_decoder_by_itself() -> None:
@@ -237,7 +238,7 @@ def test_decoding_ends_at_the_mel_that_the_network_says() -> None:
         torch.testing.assert_close(made, torch.full_like(made, 0.5), rtol=0, atol=1e-4)
 
 
-def test_the_loss_is_the_error_of_the_velocity() -> None:
+def test_the_loss_is_the_error_of_the_velocity_weighted_by_the_path_that_is_left() -> None:
     bank = random_bank()
     states, mel, noise = (
         torch.randn(3, 2, 20, WIDTH),
@@ -250,7 +251,8 @@ def test_the_loss_is_the_error_of_the_velocity() -> None:
     own = (states - bank.state_mean[:, None, None]) / bank.state_std[:, None, None, None]
     end = bank.network(noisy.expand(3, -1, -1, -1), time, own)
     velocity = (end - noisy) / (1 - time)[:, None, None]
-    wanted = (velocity - (mel - noise)).square().mean(dim=(1, 2, 3))
+    error = (velocity - (mel - noise)).square().mean(dim=(2, 3))
+    wanted = (error * (1 - time) ** 2).mean(dim=1)
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
 
 
@@ -365,7 +367,7 @@ def test_what_normalises_is_of_the_training_speakers(
     start: Callable[..., Run], data: SpeechData
 ) -> None:
     bank = start("statistics").model
-    waves = [torch.from_numpy(data.waveform(i))[None] for i in range(2, 8)]
+    waves = [levelled(torch.from_numpy(data.waveform(i))[None]) for i in range(2, 8)]
     mels = torch.cat([log_mel(wave)[0].clamp(min=QUIET) for wave in waves])
     torch.testing.assert_close(bank.mel_mean, mels.mean(0), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(bank.mel_std, mels.std(0, correction=0), rtol=1e-3, atol=1e-3)

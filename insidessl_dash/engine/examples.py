@@ -26,6 +26,7 @@ from insidessl_dash.engine.probing import model_info
 from insidessl_dash.generation.decoders import DecoderBank
 from insidessl_dash.generation.judge import METRICS, Judge
 from insidessl_dash.generation.matrix import CellMaker, score_utterance
+from insidessl_dash.generation.mel import levelled
 from insidessl_dash.generation.vocoder import Vocoder
 from insidessl_dash.results.explorer import (
     CellMetric,
@@ -112,7 +113,8 @@ def make_example(
     """
     maker = CellMaker(encoder, bank, vocoder, config or MatrixConfig())
     judge.check_other_than(encoder)
-    samples = load(utterance.path, name=utterance.path.name).samples
+    recorded = load(utterance.path, name=utterance.path.name).samples
+    samples = levelled(torch.from_numpy(recorded)).numpy()  # beside what decoders make
     target = folder / folder_name(utterance)
     rows = [encoder.layers.index(layer) for layer in bank.layers]
     total = len(rows) * len(encoder.layers)

@@ -3,9 +3,15 @@
 Conditional flow matching (Lipman et al., 2210.02747) on the straight path between noise x_0 and
 normalised mel x_1, x_t = (1 - t) x_0 + t x_1: the optimal-transport path with sigma_min = 0, also
 called rectified flow (2209.03003). The network says which mel x_1 stands at the end, given x_t, t
-and the states, and (x_1 - x_t) / (1 - t) is the velocity that the loss is about (Li & He,
-2511.13720): a narrow network can hold a mel, not the noise. Decoding follows the velocity from
+and the states, and (x_1 - x_t) / (1 - t) is the velocity (Li & He, 2511.13720): a narrow network
+can hold a mel, not the noise. The loss is the squared error of that mel: the squared error of the
+velocity with the weight (1 - t)^2. So the beginning of the path, where only the states tell what
+is said, counts as much as its end, where the mel itself does. Decoding follows the velocity from
 noise to mel with the midpoint rule (see `solve`). No classifier-free guidance.
+
+Encoders that normalise their input, by a group norm at the latest, do not know how loud speech
+was. So decoders learn the mel of speech brought to one level (`mel.levelled`), and what they
+decode is compared with the original at that level.
 
 So that decoders differ by their layer alone, all of a bank start from the same numbers, see the
 same crops in the same order, and the same noise and times; in decoding, every cell starts from
@@ -40,7 +46,13 @@ from insidessl_dash.generation.decoder_networks import (
     Preset,
     RegressionNetwork,
 )
-from insidessl_dash.generation.mel import CONVENTION, FRAME_RATE_HZ, N_MELS, QUIET
+from insidessl_dash.generation.mel import (
+    CONVENTION,
+    FRAME_RATE_HZ,
+    LEVEL_DBFS,
+    N_MELS,
+    QUIET,
+)
 
 MODEL_TYPE = "insidessl-decoders"
 """``model_type`` in their config.json."""
@@ -160,8 +172,8 @@ class DecoderBank(nn.Module):
     def losses(self, states: Tensor, mel: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """Mean loss of each decoder, float32 (N,), with the same noise and times for all.
 
-        ``flow``: squared error of the velocity. ``regression``: absolute error of the normalised
-        mel; noise and time have no meaning.
+        ``flow``: squared error of the normalised mel at the path's end. ``regression``: absolute
+        error of the normalised mel; noise and time have no meaning.
 
         Args:
             states: float32 (N, B, T, D), of each decoder's own layer, from `align`.
@@ -174,8 +186,7 @@ class DecoderBank(nn.Module):
             return (self.network(states).float() - mel).abs().mean(dim=(1, 2, 3))
         noisy = noise + time[:, None, None] * (mel - noise)
         found = self.network(noisy.expand(len(states), -1, -1, -1), time, states).float()
-        left = (1 - time).clamp(min=_LEAST_LEFT)[:, None, None]
-        return ((found - mel) / left).square().mean(dim=(1, 2, 3))
+        return (found - mel).square().mean(dim=(1, 2, 3))
 
     def normalise(self, mel: Tensor) -> Tensor:
         """Log-mel (..., 80) as the networks see it: raised, then zero mean, unit variance."""
@@ -253,6 +264,7 @@ class DecoderBank(nn.Module):
                 "size": asdict(self.size),
                 "tokens": self.tokens,
                 "mel": CONVENTION,
+                "level_dbfs": LEVEL_DBFS,
             },
         )
 
@@ -344,10 +356,11 @@ def load_decoders(
             f"{folder} holds a model of type {checkpoint.model_type!r}, not {MODEL_TYPE!r}: name "
             "the folder that `insidessl-dash gcm train` wrote."
         )
-    if config.get("mel") != CONVENTION:
+    trained, here = (config.get("mel"), config.get("level_dbfs")), (CONVENTION, LEVEL_DBFS)
+    if trained != here:
         raise ModelError(
-            f"The decoders in {folder} were trained with another mel ({config.get('mel')}) than "
-            f"this version makes ({CONVENTION}): train them again."
+            f"The decoders in {folder} were trained with another mel or level {trained} than this "
+            f"version makes {here}: train them again."
         )
     try:
         bank = _bank(config)

@@ -1,8 +1,9 @@
 """Cells of the Generative Compatibility Matrix: every layer of an utterance by every decoder.
 
-Cell (i, j) is decoder D^(i) reading the tokens z^(j). One pass of the encoder gives all layers;
-cells are decoded in batches from the same noise, vocoded, cut to the original's length, given the
-one gain of the matrix, and scored against the original.
+Cell (i, j) is decoder D^(i) reading the tokens z^(j). The original is brought to the one level
+that decoders know (`mel.levelled`). One pass of the encoder gives all layers; cells are decoded in
+batches from the same noise, vocoded, cut to the original's length, given the one gain of the
+matrix, and scored against the levelled original.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from insidessl_dash.encoders.base import Encoder
 from insidessl_dash.generation.decoders import STEPS, DecoderBank
 from insidessl_dash.generation.judge import METRICS, Judge
 from insidessl_dash.generation.matrix_summary import summarise_metric
-from insidessl_dash.generation.mel import HOP, frames_of, log_mel
+from insidessl_dash.generation.mel import HOP, frames_of, levelled, log_mel
 from insidessl_dash.generation.vocoder import Vocoder
 from insidessl_dash.results.matrix import (
     Grid,
@@ -31,7 +32,7 @@ from insidessl_dash.results.matrix import (
     MatrixValues,
 )
 
-VERSION = 1
+VERSION = 2
 """Of the method; part of a matrix's key."""
 
 _BATCH_SECONDS = 160.0  # of generated audio decoded at once: 40 cells of 4 s
@@ -83,7 +84,7 @@ class CellMaker:
         samples = len(waveform)
         frames = frames_of(samples)
         with torch.no_grad():
-            states = [layer[0].float() for layer in self.encoder(waveform[None])]
+            states = [layer[0].float() for layer in self.encoder(levelled(waveform)[None])]
         most = max(1, int(_BATCH_SECONDS * SAMPLE_RATE) // (frames * HOP))
         if most > len(states):  # whole rows: decoders with as many cells each share their products
             most -= most % len(states)
@@ -99,12 +100,12 @@ class CellMaker:
             yield batch, self._made(batch, states, frames, samples)
 
     def vocoded(self, waveform: Tensor) -> Tensor:
-        """The original's own mel through the vocoder: (n,) to (n,), with the same gain.
+        """The levelled original's own mel through the vocoder: (n,) to (n,), with the same gain.
 
         Raises:
             AudioError: Fewer than 513 samples.
         """
-        return self._heard(log_mel(waveform[None]), len(waveform))[0]
+        return self._heard(log_mel(levelled(waveform)[None]), len(waveform))[0]
 
     def _made(
         self, batch: list[tuple[int, int]], states: list[Tensor], frames: int, samples: int
@@ -201,7 +202,7 @@ def score_utterance(
         AudioError: Fewer than 513 samples.
         ModelError: Too short for one frame of the encoder.
     """
-    original = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
+    original = levelled(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)))
     ceiling_of = maker.vocoded(original)
     against = judge.against(original)
     (ceiling,) = against.scores(ceiling_of[None])

@@ -38,6 +38,9 @@ FRAME_RATE_HZ = SAMPLE_RATE / HOP
 SHORTEST = WINDOW // 2 + 1
 """Fewest samples with a mel: reflection needs more than half a window."""
 
+LEVEL_DBFS = -26.0
+"""Level of speech for decoders, and of what is compared with what they decode: see `levelled`."""
+
 CONVENTION: dict[str, int | float] = {
     "sample_rate": SAMPLE_RATE,
     "bands": N_MELS,
@@ -94,6 +97,29 @@ def log_mel(waveforms: Tensor) -> Tensor:
     ).abs()
     mel = magnitudes.transpose(1, 2) @ filters
     return mel.clamp(min=FLOOR).log10().float()
+
+
+def levelled(waveforms: Tensor) -> Tensor:
+    """Each waveform brought to one level: a mean square of -26 dB below full scale.
+
+    Less where a peak would leave full scale; silence stays.
+
+    Args:
+        waveforms: float (..., n); rows are whole signals.
+
+    Returns:
+        Of the same shape and type.
+
+    Example:
+        >>> levelled(torch.tensor([0.001, -0.001])).tolist() == levelled(
+        ...     torch.tensor([0.5, -0.5])
+        ... ).tolist()
+        True
+    """
+    power = waveforms.double().square().mean(-1, keepdim=True)
+    peak = waveforms.abs().amax(-1, keepdim=True).double()
+    gain = torch.minimum(10 ** (LEVEL_DBFS / 20) / power.sqrt(), 1 / peak)
+    return (waveforms * gain.nan_to_num(1.0, posinf=1.0)).to(waveforms.dtype)
 
 
 def check_waveforms(waveforms: Tensor, shortest: int, what: str) -> None:

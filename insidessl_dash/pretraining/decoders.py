@@ -28,7 +28,14 @@ from insidessl_dash.encoders.base import Encoder
 from insidessl_dash.encoders.loading import load_encoder
 from insidessl_dash.generation.decoder_networks import SIZES, Preset
 from insidessl_dash.generation.decoders import STEPS, DecoderBank
-from insidessl_dash.generation.mel import CONVENTION, QUIET, frames_of, log_mel
+from insidessl_dash.generation.mel import (
+    CONVENTION,
+    LEVEL_DBFS,
+    QUIET,
+    frames_of,
+    levelled,
+    log_mel,
+)
 from insidessl_dash.pretraining.data import SpeechData
 from insidessl_dash.pretraining.recipe import Batch, Recipe, RunSettings
 
@@ -36,7 +43,6 @@ _STATISTICS_SECONDS = 600.0
 _HELD_OUT_UTTERANCES = 12
 _HELD_OUT_SECONDS = 4.0
 _HELD_OUT_TIMES = 4
-_TIME_MEAN, _TIME_STD = -0.8, 0.8
 
 
 class DecoderSettings(RunSettings):
@@ -134,7 +140,7 @@ class DecoderRecipe(Recipe):
 
         See `spread_times` for the times of a batch.
         """
-        waves = torch.from_numpy(batch[0]).to(device)
+        waves = levelled(torch.from_numpy(batch[0]).to(device))
         frames = frames_of(waves.shape[1])
         frames -= frames % model.size.patch
         mel = model.normalise(log_mel(waves)[:, :frames])
@@ -174,7 +180,7 @@ class DecoderRecipe(Recipe):
     def _measure(self, model: DecoderBank, index: int, device: str) -> dict[str, float]:
         """Of one held-out utterance."""
         longest = min(int(_HELD_OUT_SECONDS * SAMPLE_RATE), int(self.data.lengths()[index]))
-        waves = torch.from_numpy(self.data.waveform(index, 0, longest))[None].to(device)
+        waves = levelled(torch.from_numpy(self.data.waveform(index, 0, longest))[None].to(device))
         mel = log_mel(waves).clamp(min=QUIET)
         frames = mel.shape[1]
         even = frames - frames % model.size.patch
@@ -227,7 +233,7 @@ class DecoderRecipe(Recipe):
         """
         encoder, data, clusters = self.encoder, self.data, self.settings.tokens
         what = [encoder.weights_sha256, encoder.layer_policy, encoder.card.name, data.digest]
-        key = stable_hash([*what, self.seed, clusters, self.layers, CONVENTION])
+        key = stable_hash([*what, self.seed, clusters, self.layers, CONVENTION, LEVEL_DBFS])
         path = cache / f"decoders-{key[:16]}.npz"
         if not path.exists():
             mels, frames = self._sample(progress)
@@ -282,7 +288,7 @@ class DecoderRecipe(Recipe):
             if seconds >= most:
                 break
             progress("mean and deviation of layers", int(seconds), int(most))
-            waves = torch.from_numpy(self.data.waveform(index))[None, : 10 * SAMPLE_RATE]
+            waves = levelled(torch.from_numpy(self.data.waveform(index))[None, : 10 * SAMPLE_RATE])
             mels.append(log_mel(waves)[0].clamp(min=QUIET).numpy())
             with torch.no_grad():
                 layers = encoder(waves.to(encoder.device))
@@ -293,21 +299,19 @@ class DecoderRecipe(Recipe):
 
 
 def spread_times(count: int, first: Tensor) -> Tensor:
-    """Times of a batch, float32 (count,): evenly spaced quantiles of a logit-normal.
+    """Times of a batch, float32 (count,): uniform from 0 to 1, one in each part of equal length.
 
-    Its logit has mean -0.8 and deviation 0.8 (Li & He, 2511.13720). One time in each part of equal
-    probability, and the loss varies less from batch to batch than with independent times.
+    So the loss varies less from batch to batch than with independent times.
 
     Args:
         count: How many.
         first: Place within each part, a scalar from 0 to 1.
 
     Example:
-        >>> spread_times(3, torch.tensor(0.5)).round(decimals=2)
-        tensor([0.1700, 0.3100, 0.4900])
+        >>> spread_times(4, torch.tensor(0.5))
+        tensor([0.1250, 0.3750, 0.6250, 0.8750])
     """
-    quantiles = ((torch.arange(count) + first) / count).clamp(1e-4, 1 - 1e-4)
-    return torch.sigmoid(_TIME_MEAN + _TIME_STD * torch.special.ndtri(quantiles))
+    return (torch.arange(count) + first) / count
 
 
 def decoded_layers(encoder: Encoder, wanted: tuple[str, ...] | None) -> list[int]:
