@@ -14,15 +14,20 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 def list_jobs() -> None:
     """Every job on record, newest first."""
     from insidessl_dash.engine.records import JobRecords
+    from insidessl_dash.engine.spec import MatrixSpec
 
     rows = JobRecords(settings().home).all()
     if not rows:
         out.print("No jobs on record.")
     for _owner, job in sorted(rows, key=lambda row: row[1].created, reverse=True):
-        source = job.spec.corpus or f"{len(job.spec.uploads)} uploads"
+        if isinstance(job.spec, MatrixSpec):
+            what = f"matrix of {job.spec.model} on an upload"
+        else:
+            source = job.spec.corpus or f"{len(job.spec.uploads)} uploads"
+            what = f"{', '.join(job.spec.models)} on {source}"
         out.print(
-            f"{job.id}  {job.state:10} {job.completed}/{job.total}  {job.created}  "
-            f"{', '.join(job.spec.models)} on {source}" + (f"  {job.error}" if job.error else "")
+            f"{job.id}  {job.state:10} {job.completed}/{job.total}  {job.created}  {what}"
+            + (f"  {job.error}" if job.error else "")
         )
 
 

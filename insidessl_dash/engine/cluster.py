@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
@@ -20,6 +20,7 @@ from insidessl_dash.core.errors import InsideSSLError
 from insidessl_dash.core.settings import settings
 from insidessl_dash.core.types import stable_hash
 from insidessl_dash.engine import tasks as remote
+from insidessl_dash.engine.own_spec import MatrixPart, MatrixTask
 from insidessl_dash.engine.plan import fingerprint
 from insidessl_dash.engine.run import Advance
 from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, ShardOutcome, ShardTask
@@ -166,13 +167,34 @@ class DaskExecutor:
         self, tasks: list[ShardTask], advance: Advance, check: Callable[[], None]
     ) -> Iterator[tuple[ShardTask, ShardOutcome]]:
         """Yield each shard as it is done; a lost worker's shards are computed by another."""
+        yield from self._each(remote.run_shard, tasks, advance, check)
+
+    def matrix(
+        self, tasks: list[MatrixTask], advance: Advance, check: Callable[[], None]
+    ) -> Iterator[tuple[MatrixTask, MatrixPart]]:
+        """Yield each part of a matrix as it is done, as `shards` does.
+
+        Parts take seconds and there are many of them, so anything else goes before the next one.
+        """
+        yield from self._each(remote.run_matrix, tasks, advance, check, priority=-10)
+
+    def _each(
+        self,
+        function: Callable[[Any], Any],
+        tasks: Sequence[Any],
+        advance: Advance,
+        check: Callable[[], None],
+        priority: int = 0,
+    ) -> Iterator[tuple[Any, Any]]:
         if not tasks:
             return
         client, run = self.client(), tasks[0].run
         client.subscribe_topic(
             remote.topic(run), lambda event: advance(event[1]["shard"], event[1]["done"])
         )
-        futures = {client.submit(remote.run_shard, task, pure=False): task for task in tasks}
+        futures = {
+            client.submit(function, task, pure=False, priority=priority): task for task in tasks
+        }
         pending = set(futures)
         try:
             while pending:

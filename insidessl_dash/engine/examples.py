@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from itertools import zip_longest
+from collections.abc import Callable, Mapping
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -32,10 +32,11 @@ from insidessl_dash.results.explorer import (
     CellMetric,
     Example,
     cell_file,
+    commonest,
     reference_file,
     write_example,
 )
-from insidessl_dash.results.matrix import MatrixConfig, VocoderInfo
+from insidessl_dash.results.matrix import Grid, MatrixConfig, VocoderInfo
 
 SECONDS = (3.0, 10.0)
 """Shortest and longest utterance that is chosen where none is named."""
@@ -135,35 +136,89 @@ def make_example(
     write_sound(target / reference_file("original"), samples)
     only_vocoded = maker.vocoded(torch.from_numpy(samples)).numpy()
     write_sound(target / reference_file("vocoder"), only_vocoded)
-    example = Example(
-        model=model_info(encoder),
+    example = make_document(
+        maker,
+        cell_metrics(judge, scored.cells, scored.ceiling, scored.why),
         id=utterance.id,
         text=utterance.text or "",
         voice=utterance.speaker or utterance.id,
         gender=_gender(utterance),
         corpus=corpus.name,
         licence=utterance.licence or corpus.licence or "",
-        seconds=round(len(samples) / SAMPLE_RATE, 4),
-        config=maker.config,
-        decoders=decoder_info(bank, updates),
-        vocoder=VocoderInfo(name=vocoder.name, weights_sha256=vocoder.weights_sha256),
-        layers=list(encoder.layers),
-        decoder_layers=list(bank.layers),
-        missing=dict.fromkeys(maker.missing, "no decoder was trained for this layer"),
-        metrics={
-            info.name: CellMetric(
-                title=info.title,
-                unit=info.unit,
-                higher_is_better=info.higher_is_better,
-                scored_by=judge.scored_by[info.name],
-                cells=scored.cells[info.name],
-                vocoder=scored.ceiling[info.name],
-            )
-            for info in METRICS
-        },
+        seconds=len(samples) / SAMPLE_RATE,
+        updates=updates,
     )
     write_example(target, example)
     return example
+
+
+def make_document(
+    maker: CellMaker,
+    metrics: dict[str, CellMetric],
+    *,
+    id: str,
+    voice: str,
+    corpus: str,
+    seconds: float,
+    updates: int | None,
+    text: str = "",
+    gender: Literal["female", "male", ""] = "",
+    licence: str = "",
+) -> Example:
+    """What is said of an utterance in every cell of a matrix.
+
+    Args:
+        maker: Of the cells.
+        metrics: Scores, from `cell_metrics`.
+        updates: That the decoders were trained for, where that is known.
+        id, voice, corpus, seconds, text, gender, licence: As in `Example`.
+    """
+    vocoder = maker.vocoder
+    return Example(
+        model=model_info(maker.encoder),
+        id=id,
+        text=text,
+        voice=voice,
+        gender=gender,
+        corpus=corpus,
+        licence=licence,
+        seconds=round(seconds, 4),
+        config=maker.config,
+        decoders=decoder_info(maker.bank, updates),
+        vocoder=VocoderInfo(name=vocoder.name, weights_sha256=vocoder.weights_sha256),
+        layers=list(maker.encoder.layers),
+        decoder_layers=list(maker.bank.layers),
+        missing=dict.fromkeys(maker.missing, "no decoder was trained for this layer"),
+        metrics=metrics,
+    )
+
+
+def cell_metrics(
+    judge: Judge,
+    cells: Mapping[str, Grid],
+    ceiling: Mapping[str, float | None],
+    why: Mapping[str, list[list[str]]] | None = None,
+) -> dict[str, CellMetric]:
+    """Every metric of an utterance's cells, as the explorer shows it.
+
+    Args:
+        judge: Of the cells.
+        cells: Metric -> [i][j].
+        ceiling: Metric -> vocoder only.
+        why: Metric -> [i][j], why a cell has no value.
+    """
+    return {
+        info.name: CellMetric(
+            title=info.title,
+            unit=info.unit,
+            higher_is_better=info.higher_is_better,
+            scored_by=judge.scored_by[info.name],
+            cells=cells[info.name],
+            vocoder=ceiling[info.name],
+            why=commonest(chain.from_iterable(why[info.name])) if why else "",
+        )
+        for info in METRICS
+    }
 
 
 def write_sound(path: Path, waveform: NDArray[np.float32]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from insidessl_dash.engine import worker
+from insidessl_dash.engine import own_worker, worker
+from insidessl_dash.engine.own_spec import MatrixPart, MatrixTask
 from insidessl_dash.engine.run import Advance
 from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, ShardOutcome, ShardTask
 from insidessl_dash.results.schema import Result, Values
@@ -34,6 +35,19 @@ class InlineExecutor:
                 check()
 
             yield task, worker.run_shard(task, done)
+
+    def matrix(
+        self, tasks: list[MatrixTask], advance: Advance, check: Callable[[], None]
+    ) -> Iterator[tuple[MatrixTask, MatrixPart]]:
+        """Yield each part as it is done."""
+        for task in tasks:
+
+            def done(cells: int, index: int = task.index) -> None:
+                advance(index, cells)
+                check()
+
+            check()
+            yield task, own_worker.run(task, done)
 
     def finish(self, *args: Any) -> list[tuple[Result, Values]]:
         """See `worker.finish`."""

@@ -20,7 +20,6 @@ from insidessl_dash.generation.copy_synthesis import spread_over_speakers
 from insidessl_dash.generation.decoders import DecoderBank
 from insidessl_dash.generation.judge import Judge
 from insidessl_dash.generation.matrix import (
-    VERSION,
     CellMaker,
     MatrixState,
     UtteranceCells,
@@ -30,6 +29,7 @@ from insidessl_dash.generation.matrix import (
 )
 from insidessl_dash.generation.vocoder import Vocoder
 from insidessl_dash.results.matrix import (
+    VERSION,
     DecoderInfo,
     MatrixConfig,
     MatrixResult,

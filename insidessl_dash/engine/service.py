@@ -8,6 +8,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -17,15 +18,19 @@ from insidessl_dash.core.progress import Rate
 from insidessl_dash.core.registry import Registry
 from insidessl_dash.core.types import Utterance, file_sha256, stable_hash
 from insidessl_dash.corpora.manifest import Corpus
+from insidessl_dash.engine.own import MatrixPlan, decode_matrix, plan_matrix
 from insidessl_dash.engine.records import JobRecords
 from insidessl_dash.engine.run import Executor, Outcome, analyse
-from insidessl_dash.engine.spec import ENDED, Job, JobSpec
+from insidessl_dash.engine.spec import ENDED, Job, JobSpec, MatrixSpec
 from insidessl_dash.engine.uploads import Uploads
+from insidessl_dash.results.own_matrices import OwnMatrices
 from insidessl_dash.results.provenance import now
 from insidessl_dash.results.store import Store
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 4
+_MATRICES_AT_ONCE = 2
+_LOOK_EVERY = 5  # checks: word to cancel from the command line is looked for once a second
 _KEEP_JOBS = 200
 
 
@@ -48,6 +53,24 @@ class _Flight:
         self.abandoned = False
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What a job takes, whatever kind it is.
+
+    Attributes:
+        total: As `Job.total`; `names` as `Job.names`.
+        corpus: Whose files may be named in a message.
+        compute: Does it, and keeps what comes of it in the job.
+        pool: Where it waits for its turn: a matrix takes minutes, and must not hold up the rest.
+    """
+
+    total: int
+    names: dict[str, str]
+    corpus: Corpus
+    compute: Callable[[Job, Rate], None]
+    pool: ThreadPoolExecutor
+
+
 class JobService:
     """Runs jobs for owners.
 
@@ -57,6 +80,9 @@ class JobService:
         registry: The only source of models.
         uploads: The only source of a visitor's audio.
         corpora: The only source of corpora.
+
+    Attributes:
+        matrices: Where matrices of visitors' own recordings are kept.
     """
 
     def __init__(
@@ -75,30 +101,33 @@ class JobService:
         self._closing = False
         self._flights: dict[str, _Flight] = {}
         self._pool = ThreadPoolExecutor(_AT_ONCE, "job")
+        self._slow = ThreadPoolExecutor(_MATRICES_AT_ONCE, "matrix")
+        self.matrices = OwnMatrices(store.home)
         self._records = JobRecords(store.home)
         self._recover()
 
-    def submit(self, spec: JobSpec, owner: str) -> Job:
+    def submit(self, spec: JobSpec | MatrixSpec, owner: str) -> Job:
         """Accept a job; the same job of the same owner, still under way, is the same job.
 
         Raises:
-            UnknownModelError, NotFoundError: A model, corpus or upload that is not there.
+            UnknownModelError, NotFoundError: A model, corpus or upload that is not there, or a
+                model without decoders.
         """
-        cards = [self.registry.get(name) for name in dict.fromkeys(spec.models)]
-        corpus, names = self._corpus(spec, owner)
+        work = self._work(spec, owner)
         with self._lock:
             for who, job in self._jobs.values():
-                if who == owner and job.spec == spec and job.state not in ENDED:
+                leaving = job.id in self._cancelled or job.state in ENDED
+                if who == owner and job.spec == spec and not leaving:
                     return job.model_copy(deep=True)
             job = Job(
                 id=secrets.token_hex(8),
                 spec=spec,
                 created=now(),
-                total=len(corpus.utterances) * len(cards),
-                names=names,
+                total=work.total,
+                names=work.names,
             )
             self._keep(owner, job)
-        self._pool.submit(self._run, owner, job.id, cards, corpus)
+        work.pool.submit(self._run, owner, job.id, work)
         return job.model_copy(deep=True)
 
     def get(self, job_id: str, owner: str) -> Job:
@@ -132,7 +161,10 @@ class JobService:
             return any(who == owner and key in job.results for who, job in self._jobs.values())
 
     def forget(self, owner: str, names: set[str] | None = None) -> None:
-        """Drop ended jobs on uploads: all of the owner's, or those that touch `names`."""
+        """Drop ended jobs on uploads, all of the owner's or those that touch `names`, and matrices.
+
+        A matrix that is being decoded is cancelled: nothing of a deleted recording comes back.
+        """
         with self._lock:
             for id, (who, job) in list(self._jobs.items()):
                 touched = bool(job.spec.uploads) and (
@@ -141,15 +173,34 @@ class JobService:
                 if who == owner and touched and job.state in ENDED:
                     del self._jobs[id]
                     self._records.delete(id)
+                elif who == owner and touched and isinstance(job.spec, MatrixSpec):
+                    self._cancelled.add(id)
+        self.matrices.forget(owner, names)
 
     def close(self) -> None:
         """Stop taking work; jobs under way are found again at the next start."""
         self._closing = True
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._slow.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             self._cancelled.update(self._jobs)
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _work(self, spec: JobSpec | MatrixSpec, owner: str) -> _Work:
+        """What a job takes.
+
+        Raises:
+            UnknownModelError, NotFoundError: Of what it names, something is not there.
+        """
+        if isinstance(spec, MatrixSpec):
+            plan = plan_matrix(spec, owner, self.registry, self.uploads)
+            compute = partial(self._decode, owner, plan)
+            return _Work(plan.cells, {}, Corpus("upload", ()), compute, self._slow)
+        cards = [self.registry.get(name) for name in dict.fromkeys(spec.models)]
+        corpus, names = self._corpus(spec, owner)
+        total = len(corpus.utterances) * len(cards)
+        return _Work(total, names, corpus, partial(self._analyse, cards, corpus, spec), self._pool)
 
     def _corpus(self, spec: JobSpec, owner: str) -> tuple[Corpus, dict[str, str]]:
         if spec.corpus is not None:
@@ -164,40 +215,68 @@ class JobService:
             utterances[id], names[id] = Utterance(id, path, corpus="upload"), upload.name
         return Corpus("upload", tuple(utterances.values())), names
 
-    def _run(
-        self, owner: str, job_id: str, cards: builtins.list[ModelCard], corpus: Corpus
-    ) -> None:
+    def _run(self, owner: str, job_id: str, work: _Work) -> None:
         with self._lock:
             job = self._jobs[job_id][1]
             if job.state in ENDED:
                 return
             job.state, job.step = "running", "loading the model"
             self._keep(owner, job)
-        rate = Rate()
-        each = len(corpus.utterances)
         try:
-            for place, card in enumerate(cards):
-                tell = partial(self._tell, job, rate, card.title, place * each)
-                outcome = self._share(job_id, card, corpus, job.spec, tell)
-                with self._lock:
-                    job.results += [result.key for result in outcome.results]
-                    job.warning = outcome.warning or job.warning
-                    for utterance in outcome.results[0].utterances:
-                        if utterance.error:
-                            name = job.names.get(utterance.id, utterance.id)
-                            job.skipped[name] = _in_their_words(utterance.error, job, corpus)
+            work.compute(job, Rate())
             self._end(owner, job, "done")
         except Cancelled:
             if not self._closing:  # else the record stays as it is, and the next start resumes it
                 self._end(owner, job, "cancelled")
         except InsideSSLError as error:
-            self._end(owner, job, "failed", _in_their_words(str(error), job, corpus))
+            self._end(owner, job, "failed", _in_their_words(str(error), job, work.corpus))
         except Exception:
             log.exception("Job %s failed", job_id)
             self._end(
                 owner, job, "failed",
                 f"An unexpected error stopped this job; the server's log has it as {job_id}.",
             )  # fmt: skip
+
+    def _analyse(
+        self,
+        cards: builtins.list[ModelCard],
+        corpus: Corpus,
+        spec: JobSpec,
+        job: Job,
+        rate: Rate,
+    ) -> None:
+        each = len(corpus.utterances)
+        for place, card in enumerate(cards):
+            tell = partial(self._tell, job, rate, card.title, place * each)
+            outcome = self._share(job.id, card, corpus, spec, tell)
+            with self._lock:
+                job.results += [result.key for result in outcome.results]
+                job.warning = outcome.warning or job.warning
+                for utterance in outcome.results[0].utterances:
+                    if utterance.error:
+                        name = job.names.get(utterance.id, utterance.id)
+                        job.skipped[name] = _in_their_words(utterance.error, job, corpus)
+
+    def _decode(self, owner: str, plan: MatrixPlan, job: Job, rate: Rate) -> None:
+        looked = 0
+
+        def check() -> None:
+            nonlocal looked
+            looked += 1
+            if looked % _LOOK_EVERY == 0 and self._records.cancel_asked(job.id):
+                self._cancelled.add(job.id)
+            if job.id in self._cancelled:
+                raise Cancelled("Cancelled.")
+
+        def begun(key: str) -> None:
+            with self._lock:
+                job.results = [key]
+
+        decode_matrix(
+            plan, owner, self.matrices, self.executor,
+            progress=partial(self._tell, job, rate, plan.task.card["title"], 0),
+            check=check, begun=begun,
+        )  # fmt: skip
 
     def _tell(
         self, job: Job, rate: Rate, title: str, before: int, step: str, done: float, _total: float
@@ -317,13 +396,13 @@ class JobService:
             if job.state in ENDED:
                 continue
             try:
-                cards = [self.registry.get(name) for name in dict.fromkeys(job.spec.models)]
-                corpus, job.names = self._corpus(job.spec, owner)
+                work = self._work(job.spec, owner)
             except InsideSSLError as error:
                 self._end(owner, job, "failed", str(error))
                 continue
+            job.names = work.names
             job.state, job.results, job.completed = "queued", [], 0
-            self._pool.submit(self._run, owner, job.id, cards, corpus)
+            work.pool.submit(self._run, owner, job.id, work)
 
 
 def _in_their_words(message: str, job: Job, corpus: Corpus) -> str:

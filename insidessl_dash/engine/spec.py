@@ -37,22 +37,38 @@ class JobSpec(BaseModel):
         return self
 
 
+class MatrixSpec(BaseModel):
+    """A compatibility matrix to decode: every layer of one recording by every decoder."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(max_length=64)
+    upload: str = Field(max_length=64)
+
+    @property
+    def uploads(self) -> list[str]:
+        """As `JobSpec.uploads`."""
+        return [self.upload]
+
+
 class Job(BaseModel):
     """A job as its owner sees it.
 
     Attributes:
+        spec: Lenses to measure, or a matrix to decode.
         step: What is being done, in words.
-        completed, total: Utterances, over all models.
+        completed, total: Utterances, over all models; of a matrix, cells.
         remaining_s: Estimated seconds left; None until a rate is known.
         error: Why it failed, and what to do.
-        results: Keys, in the order of models and lenses; those that exist so far.
+        results: Keys, in the order of models and lenses; those that exist so far. Of a matrix, its
+            own key, once there is something to hear.
         skipped: Utterance -> why it is in no curve.
         names: Utterance id -> the name its owner gave the file.
         warning: Something that did not stop it, e.g. a cache that cannot be written.
     """
 
     id: str
-    spec: JobSpec
+    spec: JobSpec | MatrixSpec
     state: JobState = "queued"
     step: str = "waiting"
     completed: int = 0

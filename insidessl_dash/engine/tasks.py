@@ -11,6 +11,7 @@ from typing import Any
 
 from distributed import get_worker
 
+from insidessl_dash.engine.own_spec import MatrixPart, MatrixTask
 from insidessl_dash.engine.spec import ShardOutcome, ShardTask
 
 
@@ -44,6 +45,16 @@ def run_shard(task: ShardTask) -> ShardOutcome:
         process.log_event(topic(task.run), {"shard": task.index, "done": count})
 
     return _worker_side().run_shard(task, done)
+
+
+def run_matrix(task: MatrixTask) -> MatrixPart:
+    """See `own_worker.run`; progress goes out as events."""
+    process = get_worker()
+
+    def done(cells: int) -> None:
+        process.log_event(topic(task.run), {"shard": task.index, "done": cells})
+
+    return import_module("insidessl_dash.engine.own_worker").run(task, done)
 
 
 def finish(*args: Any) -> Any:

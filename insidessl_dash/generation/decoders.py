@@ -53,9 +53,7 @@ from insidessl_dash.generation.mel import (
     N_MELS,
     QUIET,
 )
-
-MODEL_TYPE = "insidessl-decoders"
-"""``model_type`` in their config.json."""
+from insidessl_dash.results.decoder_banks import MODEL_TYPE
 
 STEPS = 4
 """Steps of the solver: two evaluations of the network in each but the last, one there."""

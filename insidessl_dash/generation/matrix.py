@@ -21,7 +21,7 @@ from insidessl_dash.core.errors import ModelError
 from insidessl_dash.core.types import SAMPLE_RATE
 from insidessl_dash.encoders.base import Encoder
 from insidessl_dash.generation.decoders import STEPS, DecoderBank
-from insidessl_dash.generation.judge import METRICS, Judge
+from insidessl_dash.generation.judge import METRICS, Against, Judge
 from insidessl_dash.generation.matrix_summary import summarise_metric
 from insidessl_dash.generation.mel import HOP, frames_of, levelled, log_mel
 from insidessl_dash.generation.vocoder import Vocoder
@@ -31,9 +31,6 @@ from insidessl_dash.results.matrix import (
     MatrixMeasure,
     MatrixValues,
 )
-
-VERSION = 2
-"""Of the method; part of a matrix's key."""
 
 _BATCH_SECONDS = 160.0  # of generated audio decoded at once: 40 cells of 4 s
 
@@ -46,6 +43,7 @@ class CellMaker:
         bank: Its decoders; some layers may have none.
         vocoder: From log-mel to waveform.
         config: Noise, solver, gain.
+        batch_seconds: Of generated audio that is decoded at once. Fewer are heard of sooner.
 
     Attributes:
         config: As given, with the number of steps filled in where decoders take any.
@@ -56,10 +54,16 @@ class CellMaker:
     """
 
     def __init__(
-        self, encoder: Encoder, bank: DecoderBank, vocoder: Vocoder, config: MatrixConfig
+        self,
+        encoder: Encoder,
+        bank: DecoderBank,
+        vocoder: Vocoder,
+        config: MatrixConfig,
+        batch_seconds: float | None = None,
     ) -> None:
         check_match(encoder, bank)
         self.encoder, self.bank, self.vocoder = encoder, bank, vocoder
+        self._batch_seconds = batch_seconds or _BATCH_SECONDS
         steps = (config.steps or STEPS) if bank.preset == "flow" else None
         self.config = config.model_copy(update={"steps": steps})
         self.missing = [name for name in encoder.layers if name not in bank.layers]
@@ -85,7 +89,7 @@ class CellMaker:
         frames = frames_of(samples)
         with torch.no_grad():
             states = [layer[0].float() for layer in self.encoder(levelled(waveform)[None])]
-        most = max(1, int(_BATCH_SECONDS * SAMPLE_RATE) // (frames * HOP))
+        most = max(1, int(self._batch_seconds * SAMPLE_RATE) // (frames * HOP))
         if most > len(states):  # whole rows: decoders with as many cells each share their products
             most -= most % len(states)
         chosen = range(len(self.bank.layers)) if rows is None else rows
@@ -179,6 +183,47 @@ class UtteranceCells(BaseModel):
     wall_s: float = Field(0.0)
 
 
+def score_cells(
+    maker: CellMaker,
+    against: Against,
+    original: Tensor,
+    rows: Sequence[int] | None = None,
+    *,
+    done: Callable[[int], None] = lambda cells: None,
+    heard: Callable[[list[tuple[int, int]], Tensor], None] = lambda places, waveforms: None,
+) -> tuple[dict[str, Grid], dict[str, list[list[str]]]]:
+    """Generate and score the cells of some decoders.
+
+    Args:
+        maker: Of the cells.
+        against: The original, ready to be compared with.
+        original: float32 (n,), levelled.
+        rows: Decoders i by place in ``bank.layers``; None: all.
+        done, heard: As in `score_utterance`.
+
+    Returns:
+        Of each metric the scores, and why a cell has none ("" where it has): a row for each of
+        `rows`, in their order, and a column a layer.
+
+    Raises:
+        ModelError: Too short for one frame of the encoder.
+    """
+    chosen = list(range(len(maker.bank.layers)) if rows is None else rows)
+    columns = len(maker.encoder.layers)
+    values: dict[str, Grid] = {m.name: [[None] * columns for _ in chosen] for m in METRICS}
+    why = {m.name: [[""] * columns for _ in chosen] for m in METRICS}
+    count = 0
+    for places, waveforms in maker.cells(original, chosen):
+        heard(places, waveforms)
+        for (i, j), scores in zip(places, against.scores(waveforms), strict=True):
+            row = chosen.index(i)
+            for name, measured in scores.items():
+                values[name][row][j], why[name][row][j] = measured.value, measured.reason
+        count += len(places)
+        done(count)
+    return values, why
+
+
 def score_utterance(
     maker: CellMaker,
     judge: Judge,
@@ -206,19 +251,7 @@ def score_utterance(
     ceiling_of = maker.vocoded(original)
     against = judge.against(original)
     (ceiling,) = against.scores(ceiling_of[None])
-    shape = len(maker.bank.layers), len(maker.encoder.layers)
-    values: dict[str, Grid] = {
-        m.name: [[None] * shape[1] for _ in range(shape[0])] for m in METRICS
-    }
-    why = {m.name: [[""] * shape[1] for _ in range(shape[0])] for m in METRICS}
-    count = 0
-    for places, waveforms in maker.cells(original):
-        heard(places, waveforms)
-        for (i, j), scores in zip(places, against.scores(waveforms), strict=True):
-            for name, measured in scores.items():
-                values[name][i][j], why[name][i][j] = measured.value, measured.reason
-        count += len(places)
-        done(count)
+    values, why = score_cells(maker, against, original, done=done, heard=heard)
     return UtteranceCells(
         id=id,
         seconds=round(len(waveform) / SAMPLE_RATE, 4),

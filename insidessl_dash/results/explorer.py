@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,6 +40,8 @@ class CellMetric(_Frozen):
         title, unit, higher_is_better, scored_by: As in `results.matrix.MatrixMeasure`.
         cells: One row a decoder that there is, one column a layer; None: not measurable.
         vocoder: Of the original's own mel, vocoded; None: not measurable.
+        why: The commonest reason why cells have no value; "" where all have one, or nobody wrote
+            it down.
     """
 
     title: str
@@ -46,6 +50,7 @@ class CellMetric(_Frozen):
     scored_by: str
     cells: Grid
     vocoder: float | None
+    why: str = ""
 
 
 class Example(_Frozen):
@@ -131,6 +136,16 @@ def cell_file(i: int, j: int) -> str:
 def reference_file(which: References) -> str:
     """Name of the sound of the original, or of its own mel vocoded."""
     return f"{which}.opus"
+
+
+def commonest(reasons: Iterable[str]) -> str:
+    """The reason that is given most often, "" where there is none.
+
+    >>> commonest(["", "silent", "too short", "silent", ""])
+    'silent'
+    """
+    counts = Counter(reason for reason in reasons if reason)
+    return min(counts, key=lambda reason: (-counts[reason], reason), default="")
 
 
 def write_example(folder: Path, example: Example) -> None:

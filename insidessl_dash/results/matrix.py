@@ -25,6 +25,9 @@ from insidessl_dash.results.schema import (
     _Frozen,
 )
 
+VERSION = 2
+"""Of the method (`generation.matrix`); part of a matrix's key."""
+
 Group = Literal["content", "identity", "prosody", "function"]
 Grid = list[list[float | None]]
 """One row a decoder, one column a token layer; None where nothing could be measured."""
