@@ -6,7 +6,7 @@ import builtins
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -59,14 +59,14 @@ class _Work:
 
     Attributes:
         total: As `Job.total`; `names` as `Job.names`.
-        corpus: Whose files may be named in a message.
+        files: May be named in a message.
         compute: Does it, and keeps what comes of it in the job.
         pool: Where it waits for its turn: a matrix takes minutes, and must not hold up the rest.
     """
 
     total: int
     names: dict[str, str]
-    corpus: Corpus
+    files: Sequence[Utterance]
     compute: Callable[[Job, Rate], None]
     pool: ThreadPoolExecutor
 
@@ -196,11 +196,13 @@ class JobService:
         if isinstance(spec, MatrixSpec):
             plan = plan_matrix(spec, owner, self.registry, self.uploads)
             compute = partial(self._decode, owner, plan)
-            return _Work(plan.cells, {}, Corpus("upload", ()), compute, self._slow)
+            return _Work(plan.cells, {}, (), compute, self._slow)
         cards = [self.registry.get(name) for name in dict.fromkeys(spec.models)]
         corpus, names = self._corpus(spec, owner)
         total = len(corpus.utterances) * len(cards)
-        return _Work(total, names, corpus, partial(self._analyse, cards, corpus, spec), self._pool)
+        return _Work(
+            total, names, corpus.utterances, partial(self._analyse, cards, corpus, spec), self._pool
+        )
 
     def _corpus(self, spec: JobSpec, owner: str) -> tuple[Corpus, dict[str, str]]:
         if spec.corpus is not None:
@@ -229,7 +231,7 @@ class JobService:
             if not self._closing:  # else the record stays as it is, and the next start resumes it
                 self._end(owner, job, "cancelled")
         except InsideSSLError as error:
-            self._end(owner, job, "failed", _in_their_words(str(error), job, work.corpus))
+            self._end(owner, job, "failed", _in_their_words(str(error), job, work.files))
         except Exception:
             log.exception("Job %s failed", job_id)
             self._end(
@@ -255,7 +257,7 @@ class JobService:
                 for utterance in outcome.results[0].utterances:
                     if utterance.error:
                         name = job.names.get(utterance.id, utterance.id)
-                        job.skipped[name] = _in_their_words(utterance.error, job, corpus)
+                        job.skipped[name] = _in_their_words(utterance.error, job, corpus.utterances)
 
     def _decode(self, owner: str, plan: MatrixPlan, job: Job, rate: Rate) -> None:
         looked = 0
@@ -405,9 +407,9 @@ class JobService:
             work.pool.submit(self._run, owner, job.id, work)
 
 
-def _in_their_words(message: str, job: Job, corpus: Corpus) -> str:
+def _in_their_words(message: str, job: Job, files: Sequence[Utterance]) -> str:
     """A message with the owner's names in place of those that files have here."""
-    for utterance in corpus.utterances:
+    for utterance in files:
         if name := job.names.get(utterance.id):
             message = message.replace(utterance.path.name, name).replace(utterance.id, name)
     return message
