@@ -30,9 +30,8 @@
     document.addEventListener(name, (event) => {
       if (!event.dataTransfer || ![...event.dataTransfer.types].includes("Files")) return;
       event.preventDefault();
-      const box = document.getElementById("drop");
       const over = name === "dragenter" || name === "dragover";
-      if (box) box.classList.toggle("is-over", over);
+      for (const box of document.querySelectorAll(".drop")) box.classList.toggle("is-over", over);
       if (name === "drop") add([...event.dataTransfer.files]);
     });
   }
@@ -127,6 +126,7 @@
     }
     files.splice(files.indexOf(entry), 1);
     page.announce(`${entry.name} deleted.`);
+    document.dispatchEvent(new CustomEvent("forgotten"));
     draw();
     if (!files.some((file) => file.id) && page.forgetAnalysis) page.forgetAnalysis();
   }
@@ -139,6 +139,7 @@
     }
     files.splice(0);
     if (page.forgetAnalysis) page.forgetAnalysis();
+    document.dispatchEvent(new CustomEvent("forgotten"));
     page.announce("Your recordings and what was computed from them are deleted.");
     draw();
   }
@@ -146,6 +147,7 @@
   // -- drawing --------------------------------------------------------------------------------
 
   function draw() {
+    document.dispatchEvent(new CustomEvent("uploads"));
     const list = document.getElementById("file-list");
     if (!list) return;
     list.replaceChildren(...files.map(row));
@@ -221,7 +223,9 @@
       : `Deleted by itself in ${Math.max(1, Math.round(60 * hours))} minutes.`;
   }
 
-  page.uploads = () => files.filter((file) => file.state === "ready" && file.use);
+  // Those chosen for an analysis, or all.
+  page.uploads = (all) => files.filter((file) => file.state === "ready" && (all || file.use));
+  page.addFiles = add;
   page.sending = () => chain;
   page.busySending = () => files.some((file) => file.state === "sending");
 })();

@@ -12,13 +12,17 @@
 
   async function watch(job, show, alive) {
     for (let look = 0; !ENDED.includes(job.state); look += 1) {
-      show(job);
+      await show(job);
       await wait(pause(look));
       if (!alive()) return null;
       job = await page.api("GET", `/jobs/${job.id}`);
     }
     return job;
   }
+
+  page.watchJob = watch;
+  page.jobEnded = (job) => ENDED.includes(job.state);
+  page.progressOf = progressOf;
 
   // -- analysing uploads ----------------------------------------------------------------------
 

@@ -75,9 +75,12 @@
       for (const one of buttons()) {
         const sound = at(one).join("/");
         const value = shown.score(metric, sound);
-        const said = shown.valued(metric, value);
-        one.setAttribute("aria-label", `${shown.spoken(sound)}: ${title} ${said}`);
-        one.classList.toggle("void", value === null);
+        const pending = shown.pending(sound);
+        one.setAttribute("aria-label", `${shown.spoken(sound)}: ${said(sound, title)}`);
+        one.classList.toggle("void", value === null && !pending);
+        one.classList.toggle("pending", pending);
+        if (pending) one.setAttribute("aria-disabled", "true");
+        else one.removeAttribute("aria-disabled");
         const share = high > low ? (value - low) / (high - low) : 0.5;
         const good = (higher ? share : 1 - share) * (SHADES - 1);
         one.style.background = value === null ? "" : shade(good);
@@ -87,6 +90,11 @@
       const [bad, good] = values.length ? ends.map((v) => shown.valued(metric, v)) : ["", ""];
       worse.textContent = `worse, ${bad}`;
       better.textContent = `${good}, better`;
+    }
+
+    function said(sound, title) {
+      if (shown.pending(sound)) return "not decoded yet";
+      return `${title} ${shown.valued(metric, shown.score(metric, sound))}`;
     }
 
     function shade(place) {
@@ -109,8 +117,10 @@
 
     function read(i, j) {
       const sound = `${i}/${j}`;
-      const value = shown.valued(metric, shown.score(metric, sound));
-      reading.textContent = `${shown.spoken(sound)}: ${shown.metrics[metric].title} ${value}`;
+      const { title, why } = shown.metrics[metric];
+      const silent = why && !shown.pending(sound) && shown.score(metric, sound) === null;
+      const reason = silent ? ` (${why})` : "";
+      reading.textContent = `${shown.spoken(sound)}: ${said(sound, title)}${reason}`;
     }
 
     function move(event) {
@@ -137,14 +147,14 @@
       const one = event.target.closest(".cell");
       if (!one) return;
       one.focus();
-      pick(...at(one));
+      if (!shown.pending(at(one).join("/"))) pick(...at(one));
     });
     for (const kind of ["pointerover", "focusin"]) {
       grid.addEventListener(kind, (event) => {
         const one = event.target.closest(".cell");
         if (!one) return;
         read(...at(one));
-        near(...at(one));
+        if (!shown.pending(at(one).join("/"))) near(...at(one));
       });
     }
 

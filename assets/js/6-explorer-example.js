@@ -11,7 +11,8 @@
   }
 
   page.explorerExample = function (header, found) {
-    const { layers, metrics } = found;
+    const { layers } = found;
+    let { metrics, done } = found; // `done`: of a matrix that is being decoded, the rows there are
     const row = (i) => found.decoder_layers.indexOf(layers[i]);
     const isCell = (sound) => sound.includes("/");
 
@@ -21,13 +22,21 @@
       return `D(${layers[i]}) · z(${layers[j]})`;
     }
 
-    return {
+    const example = {
       ...found,
       ...header,
       rows: layers.map((_layer, i) => i).filter((i) => row(i) >= 0),
       isCell,
       titled,
       hasCell: (i, j) => row(i) >= 0 && layers[j] !== undefined,
+      pending: (sound) =>
+        isCell(sound) && done !== undefined && !done.includes(layers[sound.split("/")[0]]),
+
+      // Rows have been decoded since.
+      take(more) {
+        ({ metrics, done } = more);
+        Object.assign(example, { metrics, done });
+      },
 
       spoken(sound) {
         if (!isCell(sound)) return titled(sound);
@@ -54,5 +63,6 @@
         version: found.version,
       }),
     };
+    return example;
   };
 })();

@@ -108,11 +108,17 @@
       const kind = preset === "flow" ? "Flow-matching" : "Regression (first look)";
       const gain = shown.config.gain_db;
       const level = `${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(1)} dB`;
-      const recording = [shown.corpus, shown.licence].filter(Boolean).join(", ");
+      const recording = shown.own
+        ? ["yours, seen by nobody else", ...shown.notes].join("; ")
+        : [shown.corpus, shown.licence].filter(Boolean).join(", ");
+      const judges = ["content", "speaker"]
+        .filter((name) => shown.metrics[name])
+        .map((name) => shown.metrics[name].scored_by);
       const text = shown.text ? `“${shown.text}” ` : "";
       return (
         `${text}${kind} decoders, vocoder ${shown.vocoder.name}; one gain of ${level} for all ` +
-        `cells and the vocoder, none for the original. Recording: ${recording}.`
+        `cells and the vocoder, none for the original. Words judged by ${judges[0]}, the voice by ` +
+        `${judges[1]}. Recording: ${recording}.`
       );
     }
 

@@ -27,11 +27,7 @@
   async function begin(found) {
     root = found;
     own = root.dataset.page === "own";
-    try {
-      examples = (await page.api("GET", "/examples")).examples;
-    } catch (error) {
-      return void page.banner(error.message);
-    }
+    if (!(await list())) return;
     if (!examples.length) return void root.replaceChildren(nothing());
     const asked = new URLSearchParams(window.location.search).get("cell") || "";
     const { model, example, i, j } = root.dataset;
@@ -39,11 +35,26 @@
     cell = names[3] === undefined ? null : [Number(names[2]), Number(names[3])];
     told = !own && Boolean(asked);
     await show(
-      examples.find((e) => e.model === names[0] && e.name === names[1]) ||
+      examples.find((e) => e.name === names[1] && (e.own || e.model === names[0])) ||
         examples.find((e) => e.model === FIRST) ||
         examples[0],
     );
     if (wanted) page.explore(...wanted);
+  }
+
+  async function list() {
+    try {
+      const [shipped, mine] = await Promise.all([
+        page.api("GET", "/examples"),
+        page.api("GET", "/own-matrices"),
+      ]);
+      const recorded = mine.matrices.map((matrix) => ({ ...matrix, own: true }));
+      examples = [...shipped.examples, ...recorded];
+    } catch (error) {
+      page.banner(error.message);
+      return false;
+    }
+    return true;
   }
 
   function nothing() {
@@ -80,7 +91,7 @@
       cell = [middle, middle];
     }
     if (shown.isCell(held) && !shown.hasCell(...held.split("/"))) held = "original";
-    heard = chosen();
+    heard = shown.pending(chosen()) ? "original" : chosen();
     at = 0;
     cells = page.explorerCells(shown, {
       pick(i, j) {
@@ -140,7 +151,8 @@
     for (const example of examples.filter((e) => e.model === shown.model)) {
       const pressed = example.name === shown.name;
       const one = make("button", "voice", null, { type: "button", "aria-pressed": pressed });
-      const about = [example.gender, `${example.seconds.toFixed(1)} s`].filter(Boolean).join(", ");
+      const whose = example.own ? "yours" : example.gender;
+      const about = [whose, `${example.seconds.toFixed(1)} s`].filter(Boolean).join(", ");
       one.append(make("span", "voice-name", example.voice), make("span", "voice-about", about));
       one.addEventListener("click", () => showAndFocus(example, '.voice[aria-pressed="true"]'));
       voices.append(one);
@@ -245,6 +257,37 @@
     choose(i, j);
     cells.focus(i, j);
   };
+
+  // -- the visitor's own matrices -------------------------------------------------------------
+
+  // Show one (`bring`), or the rows that have come since where it is shown. Gives how many there are.
+  page.explorerOwn = async function (name, bring) {
+    if (!root) return -1;
+    if (!(shown && shown.name === name)) {
+      if (!bring || !(await list())) return -1;
+      const header = examples.find((e) => e.own && e.name === name);
+      if (header) await show(header);
+    } else {
+      try {
+        shown.take(await page.api("GET", shown.url.replace("/api/v1", "")));
+      } catch (error) {
+        return -1; // deleted meanwhile: the job says so
+      }
+      cells.paint(metric);
+      panel.describe();
+    }
+    return shown && shown.done ? shown.done.length : 0;
+  };
+
+  // A recording was deleted, and its sounds with it.
+  document.addEventListener("forgotten", async () => {
+    if (!shown || !(await list())) return;
+    if (examples.some((e) => e.url === shown.url)) return;
+    sound.stop();
+    shown = null;
+    if (examples.length) await show(examples[0]);
+    else root.replaceChildren(nothing());
+  });
 
   page.near("explorer-root", begin);
 })();

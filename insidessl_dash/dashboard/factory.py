@@ -29,7 +29,7 @@ from insidessl_dash.dashboard.routes.cells import register_cell_pages
 from insidessl_dash.dashboard.routes.owner import current_owner
 from insidessl_dash.dashboard.routes.security import allow_inline_scripts
 from insidessl_dash.dashboard.routes.server import create_server
-from insidessl_dash.results.explorer import Examples
+from insidessl_dash.results.explorer import Example, Examples
 from insidessl_dash.results.matrix_files import Matrices
 from insidessl_dash.results.store import Store
 from insidessl_dash.results.trajectories import Trajectories
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from insidessl_dash.engine.uploads import Uploads
 
 log = logging.getLogger(__name__)
-_NOT_LISTED = r"(^|/)(boot\.js|card\.(js|css)|.*\.svg|.*\.md)$"
+_NOT_LISTED = r"(^|/)(boot\.js|.*-worklet\.js|card\.(js|css)|.*\.svg|.*\.md)$"
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     register_cell_pages(
         server,
         Examples(settings.home, settings.precomputed),
+        lambda key: _own_example(services, key),
         lambda name: _asset(app, settings, name),
     )
     _not_found(app, server, settings)
@@ -172,6 +173,17 @@ def _known_corpora(settings: Settings) -> Sequence[str]:
 def _visible(services: Services, key: str) -> bool:
     """Whether this visitor may see a result: it is public, or from a job of theirs."""
     return not services.store.is_private(key) or services.service.owns(current_owner(), key)
+
+
+def _own_example(services: Services, key: str) -> Example:
+    """A matrix of this visitor's own recording.
+
+    Raises:
+        NotFoundError: There is none: deleted, expired, or somebody else's.
+    """
+    matrix = services.service.matrices.get(current_owner(), key)
+    services.uploads.get(current_owner(), matrix.head.upload)
+    return matrix.example
 
 
 def _explain(error: Exception) -> None:

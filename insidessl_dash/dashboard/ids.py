@@ -84,6 +84,7 @@ GCM_INSIGHTS = "gcm-insights"
 GCM_NUMBERS = "gcm-numbers"
 GCM_PROVENANCE = "gcm-provenance"
 EXPLORER = "explorer-root"
+OWN_MATRIX = "own-matrix"
 
 # Analyze
 DROP = "drop"

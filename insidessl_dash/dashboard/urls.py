@@ -19,6 +19,8 @@ OPENAPI = "/openapi"
 MODELS = "/models"
 GCM = "/gcm"
 EXAMPLES = f"{API}/examples"
+OWN_MATRICES = f"{API}/own-matrices"
+OWN = "own"
 
 PAPER_DOI = "https://doi.org/10.21437/Interspeech.2026-733"
 PAPER_ARXIV = "https://arxiv.org/abs/2607.06392"
@@ -74,6 +76,24 @@ def cell_page(model: str, name: str, i: int | None = None, j: int | None = None)
     """
     place = f"{GCM}/{quote(model, safe='')}/{quote(name, safe='')}"
     return place if i is None or j is None else f"{place}/{i}/{j}"
+
+
+def own_matrix(key: str) -> str:
+    """Where a matrix of a visitor's own recording is; its sounds are below.
+
+    >>> own_matrix("0f")
+    '/api/v1/own-matrices/0f'
+    """
+    return f"{OWN_MATRICES}/{quote(key, safe='')}"
+
+
+def own_page(key: str) -> str:
+    """The page of a matrix of a visitor's own; a cell of it is below ``/i/j``.
+
+    >>> own_page("0f")
+    '/gcm/own/0f'
+    """
+    return cell_page(OWN, key)
 
 
 def model_card(name: str) -> str:

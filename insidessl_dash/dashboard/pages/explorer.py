@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dash import html
 
-from insidessl_dash.dashboard import ids, urls
+from insidessl_dash.dashboard import ids
 from insidessl_dash.dashboard.pages.parts import section
 from insidessl_dash.results.explorer import Example
 
@@ -15,6 +15,12 @@ _LEAD = (
 )
 
 
+_OWN = (
+    "Hear every layer of your own voice: it is decoded row by row, and each cell plays as soon as "
+    "it is there."
+)
+
+
 def explorer() -> html.Section:
     """The section; the script fills it."""
     return section(
@@ -22,17 +28,32 @@ def explorer() -> html.Section:
         "4",
         "Audio explorer",
         _LEAD,
-        [html.Div(id=ids.EXPLORER, className="explorer")],
+        [
+            html.Div(
+                [
+                    html.H3("Your own audio", className="small-head"),
+                    html.P(_OWN, className="field-note own-lead"),
+                ],
+                id=ids.OWN_MATRIX,
+                className="own-matrix",
+                role="group",
+                **{"aria-label": "Your own audio"},
+            ),
+            html.Div(id=ids.EXPLORER, className="explorer"),
+        ],
     )
 
 
-def page(example: Example, model: str, name: str, cell: tuple[int, int] | None) -> html.Section:
+def page(
+    example: Example, model: str, name: str, cell: tuple[int, int] | None, place: str
+) -> html.Section:
     """An example as a page of its own, at one of its cells.
 
     Args:
         example: What is heard.
         model, name: As links name it.
         cell: Decoder and token layer, by place; None for none yet.
+        place: Where the API has it.
     """
     chosen = {} if cell is None else {"data-i": str(cell[0]), "data-j": str(cell[1])}
     root = html.Div(
@@ -46,7 +67,7 @@ def page(example: Example, model: str, name: str, cell: tuple[int, int] | None) 
             html.H1(f"{example.model.title}: every layer, by every decoder"),
             html.P(_spoken(example), className="lead"),
             root,
-            html.Noscript(html.P(_no_script(example, model, name, cell))),
+            html.Noscript(html.P(_no_script(place, cell))),
         ],
         id="explorer",
         className="wrap explorer-page",
@@ -72,10 +93,7 @@ def _spoken(example: Example) -> str:
     return f"{text}{example.voice}, {example.seconds:.1f} s."
 
 
-def _no_script(
-    example: Example, model: str, name: str, cell: tuple[int, int] | None
-) -> list[str | html.A]:
-    place = urls.example(model, name)
+def _no_script(place: str, cell: tuple[int, int] | None) -> list[str | html.A]:
     links = [html.A("the original", href=f"{place}/original.wav")]
     if cell is not None:
         links.append(html.A("this cell", href=f"{place}/cells/{cell[0]}/{cell[1]}.wav"))

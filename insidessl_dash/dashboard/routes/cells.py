@@ -31,7 +31,7 @@ from insidessl_dash.results.explorer import Example, Examples, References
 
 _YEAR_S = 31_536_000
 _MOST_LAYERS = 99
-_SHEETS = ("1-tokens", "2-base", "3-shell", "4-controls", "5-figures", "9-gcm")
+_SHEETS = ("1-tokens", "2-base", "3-shell", "4-controls", "5-figures", "9-cells", "9-explorer")
 _SCRIPTS = (
     "js/1-page.js",
     *(f"js/6-explorer-{part}.js" for part in ("cells", "example", "panel", "sound", "views")),
@@ -137,23 +137,31 @@ def cell_routes(services: Services) -> APIBlueprint:
     def get_reference(path: ReferencePath) -> Response:
         """Hear the original, or its own mel through the vocoder, as Opus or WAV."""
         name = f"{path.model}-{path.example}-{path.sound}"
-        return _sound(known.reference(path.model, path.example, path.sound), path.kind, name)
+        return sound_response(
+            known.reference(path.model, path.example, path.sound), path.kind, name
+        )
 
     @api.get("/examples/<model>/<example>/cells/<i>/<j>.<kind>", responses={404: ErrorBody})
     def get_cell(path: CellPath) -> Response:
         """Hear one cell: decoder i reading the tokens of layer j, as Opus or WAV."""
         name = f"{path.model}-{path.example}-decoder-{path.i}-tokens-{path.j}"
-        return _sound(known.cell(path.model, path.example, path.i, path.j), path.kind, name)
+        return sound_response(known.cell(path.model, path.example, path.i, path.j), path.kind, name)
 
     return api
 
 
-def register_cell_pages(server: Flask, examples: Examples, asset: Callable[[str], str]) -> None:
+def register_cell_pages(
+    server: Flask,
+    examples: Examples,
+    own: Callable[[str], Example],
+    asset: Callable[[str], str],
+) -> None:
     """Serve a page for each example and each of its cells.
 
     Args:
         server: Of the dashboard.
         examples: What there is to hear.
+        own: The matrix of a key, of whoever asks; raises NotFoundError.
         asset: The address of an asset.
     """
 
@@ -176,8 +184,9 @@ def register_cell_pages(server: Flask, examples: Examples, asset: Callable[[str]
     @server.route(f"{urls.GCM}/<model>/<example>")
     @server.route(f"{urls.GCM}/<model>/<example>/<i>/<j>")
     def cell_page(model: str, example: str, i: str = "", j: str = "") -> Response:
+        mine = model == urls.OWN
         try:
-            found = examples.get(model, example)
+            found = own(example) if mine else examples.get(model, example)
         except NotFoundError as error:
             return unknown(str(error))
         cell = None
@@ -192,12 +201,28 @@ def register_cell_pages(server: Flask, examples: Examples, asset: Callable[[str]
                     f"{cell[1]}: its layers go from 0 to {last}"
                     + (f", and {len(found.missing)} have no decoder." if found.missing else ".")
                 )
-        main = markup(page.page(found, model, example, cell))
+        main = markup(page.page(found, model, example, cell, _place(model, example)))
         title = f"{found.model.title}, {found.voice}"
-        return make_response(document(title, main, scripts=True), 200, _HTML)
+        response = make_response(document(title, main, scripts=True), 200, _HTML)
+        if mine:
+            response.headers["Cache-Control"] = "private, no-store"
+        return response
 
 
-def _sound(path: Path, kind: Kind, name: str) -> Response:
+def _place(model: str, example: str) -> str:
+    """Where the API has what the page of these names shows."""
+    return urls.own_matrix(example) if model == urls.OWN else urls.example(model, example)
+
+
+def sound_response(path: Path, kind: Kind, name: str, keep: str = "") -> Response:
+    """A sound with its ranges and entity tag.
+
+    Args:
+        path: Of the Opus file.
+        kind: As it is, or decoded.
+        name: Of the file that a visitor saves.
+        keep: Cache-Control; by default anybody's, for ever under its version.
+    """
     if kind == "opus":
         response = send_file(path.resolve(), mimetype="audio/ogg", conditional=True)
     else:
@@ -209,7 +234,7 @@ def _sound(path: Path, kind: Kind, name: str) -> Response:
             etag=f"{path.stat().st_mtime_ns:x}-{path.stat().st_size:x}-wav",
             conditional=True,
         )
-    response.headers["Cache-Control"] = (
+    response.headers["Cache-Control"] = keep or (
         f"public, max-age={_YEAR_S}, immutable" if "v" in request.args else "no-cache"
     )
     return response

@@ -19,6 +19,7 @@ from insidessl_dash.dashboard.routes.jobs import job_routes
 from insidessl_dash.dashboard.routes.lenses import lens_routes
 from insidessl_dash.dashboard.routes.matrices import matrix_routes
 from insidessl_dash.dashboard.routes.models import model_routes
+from insidessl_dash.dashboard.routes.own import own_routes
 from insidessl_dash.dashboard.routes.owner import register_owner
 from insidessl_dash.dashboard.routes.results import result_routes
 from insidessl_dash.dashboard.routes.security import register_headers
@@ -44,6 +45,7 @@ _ROUTES = (
     trajectory_routes,
     matrix_routes,
     cell_routes,
+    own_routes,
     upload_routes,
     job_routes,
 )
