@@ -209,15 +209,18 @@
     refresh();
     const find = known.models.find((one) => one.model === job.spec.model);
     const columns = find ? find.layers.length : 1;
+    const rowsOf = find ? find.decoder_layers.length : 1;
     let rows = -1; // that the explorer shows
+    let brought = false; // once; the visitor may look at something else meanwhile
 
     async function show(now) {
       if (!now.results.length) return;
       const there = Math.floor(now.completed / columns);
       if (there <= rows && !page.jobEnded(now)) return;
-      const first = rows < 0;
-      rows = await page.explorerOwn(now.results[0], first);
-      if (!first && rows) page.announce(`${rows} rows of ${find.decoder_layers.length} can be heard.`);
+      const before = rows;
+      rows = await page.explorerOwn(now.results[0], !brought);
+      brought = brought || rows >= 0;
+      if (rows > Math.max(0, before)) page.announce(`${rows} rows of ${rowsOf} can be heard.`);
     }
 
     try {

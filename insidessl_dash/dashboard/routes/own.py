@@ -1,8 +1,8 @@
 """``/own-matrices``: a visitor's own recording in every cell, decoded on the worker; ``/decoders``.
 
 A matrix belongs to whoever asked for it: another owner's does not exist. It can be read and heard
-while it is being decoded, row by row; a row that is not there yet is not in ``done``. A request names
-a model that has decoders here and an upload of its owner's; no path is made from it.
+while it is being decoded, row by row; a row that is not there yet is not in ``done``. A request
+names a model that has decoders here and an upload of its owner's; no path is made from it.
 """
 
 from __future__ import annotations
