@@ -8,6 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from insidessl_dash.cli import training
+from insidessl_dash.cli.output import out
+from insidessl_dash.core.settings import settings
+from insidessl_dash.results.decoder_banks import publish
 
 
 def train(
@@ -47,10 +50,15 @@ def train(
     ship_to: Annotated[
         Path | None, typer.Option("--ship", help="Write weights and card here at the end.")
     ] = None,
+    dashboard: Annotated[
+        bool,
+        typer.Option(help="At the end, a copy where the dashboard decodes recordings with it."),
+    ] = True,
 ) -> None:
     """Train a decoder for every layer of a model, all in one run.
 
-    What `gcm evaluate --decoders` reads is then in OUT/final.
+    What `gcm evaluate --decoders` reads is then in OUT/final. A copy goes to this installation's
+    home, in place of an earlier one, so that the dashboard can decode visitors' recordings.
     """
     given: dict[str, Any] = {
         "model": model,
@@ -67,3 +75,6 @@ def train(
         "decoders", given, data, exclude, out_folder, cache or out_folder / "cache",
         resume=resume, extend=extend, threads=threads, licence=licence, ship_to=ship_to,
     )  # fmt: skip
+    if dashboard:
+        place = publish(ship_to or out_folder / "final", settings().home, model)
+        out.print(f"For the dashboard: {place}")

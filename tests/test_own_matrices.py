@@ -1,0 +1,563 @@
+"""A visitor's own matrix: found, decoded row by row, kept, private, and gone with its recording."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from made_matrices import LAYERS
+from made_own import MadeDecoder, write_made_bank
+from made_services import ROOT, make_services, make_settings
+from pydantic import ValidationError
+from test_uploads import wav
+
+from insidessl_dash.core.cards import ModelCard
+from insidessl_dash.core.errors import Cancelled, NotFoundError, UnknownModelError
+from insidessl_dash.core.registry import Registry
+from insidessl_dash.core.settings import settings
+from insidessl_dash.engine import own_worker, worker
+from insidessl_dash.engine.cluster import DaskExecutor
+from insidessl_dash.engine.inline import InlineExecutor
+from insidessl_dash.engine.own import ears, plan_matrix
+from insidessl_dash.engine.own_spec import HEAD
+from insidessl_dash.engine.records import JobRecords
+from insidessl_dash.engine.service import JobService
+from insidessl_dash.engine.spec import Job, JobSpec, MatrixSpec
+from insidessl_dash.engine.uploads import Uploads
+from insidessl_dash.results.decoder_banks import FOLDER as BANKS
+from insidessl_dash.results.decoder_banks import DecoderBanks, publish
+from insidessl_dash.results.explorer import commonest
+from insidessl_dash.results.own_matrices import OwnMatrices
+from insidessl_dash.results.store import Store
+
+ME, YOU = "a" * 32, "b" * 32
+
+
+def wait_for(condition, seconds: float = 60.0):
+    """Poll until the condition gives something; fail loudly if it never does."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.005)
+    raise AssertionError("timed out")
+
+
+def ended(service: JobService, job: Job, owner: str = ME) -> Job:
+    return wait_for(
+        lambda: (j := service.get(job.id, owner)).state in ("done", "failed", "cancelled") and j
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[SimpleNamespace]:
+    """An installation with made decoders of wav2vec2-nano, and a recording of mine."""
+    found = make_settings(tmp_path, [])
+    (found.precomputed / "models").symlink_to(ROOT / "precomputed" / "models")
+    write_made_bank(found.home)
+    services = make_services(found)
+    services.service.executor = MadeDecoder()
+    yield SimpleNamespace(
+        settings=found,
+        services=services,
+        service=services.service,
+        decoder=services.service.executor,
+        uploads=services.uploads,
+        matrices=services.service.matrices,
+        upload=services.uploads.add(ME, "my voice.wav", io.BytesIO(wav(1.0))),
+    )
+    services.service.close()
+
+
+def ask(place: SimpleNamespace, owner: str = ME) -> Job:
+    spec = MatrixSpec(model="wav2vec2-nano", upload=place.upload.id)
+    return place.service.submit(spec, owner)
+
+
+# -- what is there ----------------------------------------------------------------------------
+
+
+def test_a_bank_is_found_by_its_folder(tmp_path: Path) -> None:
+    home, shipped = tmp_path / "home", tmp_path / "shipped"
+    banks = DecoderBanks(home, shipped)
+    assert banks.models() == []
+    write_made_bank(shipped, decoder_layers=["0", "3"])
+    (bank,) = banks.models()
+    assert (bank.model, bank.decoder_layers, bank.updates) == ("wav2vec2-nano", ("0", "3"), 7)
+    assert bank.missing == tuple(x for x in LAYERS if x not in ("0", "3"))
+    write_made_bank(home, weights=b"mine")
+    assert banks.get("wav2vec2-nano").decoder_layers == tuple(LAYERS), "what was trained here"
+    with pytest.raises(NotFoundError, match="gcm train --model wavlm-nano"):
+        banks.get("wavlm-nano")
+    with pytest.raises(NotFoundError):
+        banks.get("../decoders/wav2vec2-nano")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_type": "hubert"},
+        {"layers": ["99"]},
+        {"layers": []},
+        {"encoder": {"name": "wav2vec2-nano"}},
+    ],
+)
+def test_what_is_no_bank_is_left_out(tmp_path: Path, changes: dict) -> None:
+    write_made_bank(tmp_path, **changes)
+    (write_made_bank(tmp_path, "wavlm-nano") / "model.safetensors").unlink()
+    damaged = write_made_bank(tmp_path, "hubert-nano")
+    (damaged / "config.json").write_text("{")
+    assert DecoderBanks(tmp_path, tmp_path / "none").models() == []
+
+
+def test_weights_that_come_after_their_config_are_found(tmp_path: Path) -> None:
+    folder = write_made_bank(tmp_path)
+    banks = DecoderBanks(tmp_path, tmp_path / "none")
+    (folder / "model.safetensors").rename(folder / "later")
+    assert banks.models() == []
+    (folder / "later").rename(folder / "model.safetensors")
+    assert [bank.model for bank in banks.models()] == ["wav2vec2-nano"]
+
+
+def test_trained_decoders_take_the_place_of_older_ones(tmp_path: Path) -> None:
+    product = write_made_bank(tmp_path / "run", weights=b"new")
+    write_made_bank(tmp_path, decoder_layers=["0"])
+    banks = DecoderBanks(tmp_path, tmp_path / "none")
+    old = banks.get("wav2vec2-nano").weights_sha256
+    target = publish(product, tmp_path, "wav2vec2-nano")
+    bank = banks.get("wav2vec2-nano")
+    assert bank.folder == target
+    assert bank.decoder_layers == tuple(LAYERS)
+    assert bank.weights_sha256 != old
+    assert [path.name for path in (tmp_path / BANKS).iterdir()] == ["wav2vec2-nano"], "no debris"
+
+
+def test_a_model_never_judges_itself(place: SimpleNamespace) -> None:
+    registry, home = place.services.registry, place.settings.home
+    banks = DecoderBanks(home, place.settings.precomputed)
+    for model, content, voice in (
+        ("wav2vec2-nano", "hubert-nano-it2", "wavlm-nano"),
+        ("hubert-nano-it2", "wavlm-nano", "hubert-nano"),
+        ("wavlm-nano", "hubert-nano-it2", "hubert-nano"),
+    ):
+        write_made_bank(home, model)
+        found = ears(banks.get(model), registry)
+        assert (found.content.name, found.vocoder) == (content, "")
+        assert found.voice.name in (voice, "ecapa-nano")
+
+
+def test_a_model_does_not_judge_itself_under_another_name(place: SimpleNamespace) -> None:
+    from insidessl_dash.results.decoder_banks import weights_digest
+
+    own = weights_digest(place.settings.precomputed / "models" / "hubert-nano-it2")
+    folder = write_made_bank(place.settings.home, "mine")
+    config = json.loads((folder / "config.json").read_text())
+    config["encoder"]["weights_sha256"] = own
+    (folder / "config.json").write_text(json.dumps(config))
+    bank = DecoderBanks(place.settings.home, place.settings.precomputed).get("mine")
+    assert ears(bank, place.services.registry).content.name == "wavlm-nano"
+
+
+def test_ecapa_and_the_fourier_vocoder_are_taken_once_they_ship(
+    place: SimpleNamespace, tmp_path: Path
+) -> None:
+    shipped = tmp_path / "shipped"
+    for name in ("hubert-nano-it2", "ecapa-nano", "fourier-vocoder"):
+        (shipped / "models" / name).mkdir(parents=True)
+        (shipped / "models" / name / "card.json").write_text("{}")
+    bank = DecoderBanks(place.settings.home, shipped).get("wav2vec2-nano")
+    registry = Registry(place.settings.home, shipped)
+    with pytest.raises(NotFoundError, match="No weights of the Nano family"):
+        ears(bank, registry)
+    (shipped / "models" / "hubert-nano-it2" / "model.safetensors").write_bytes(b"ear")
+    alone = ears(bank, registry)
+    assert (alone.content.name, alone.voice.name, alone.vocoder) == (*["hubert-nano-it2"] * 2, "")
+    for file in ("config.json", "model.safetensors"):
+        (shipped / "models" / "fourier-vocoder" / file).write_bytes(b"x")
+    assert ears(bank, registry).vocoder == "shipped:fourier-vocoder"
+
+
+# -- jobs -------------------------------------------------------------------------------------
+
+
+def test_a_matrix_is_another_kind_of_job(place: SimpleNamespace) -> None:
+    job = ended(place.service, ask(place))
+    assert (job.state, job.completed, job.total) == ("done", 169, 169)
+    (key,) = job.results
+    matrix = place.matrices.get(ME, key)
+    assert matrix.finished
+    assert matrix.done == LAYERS
+    assert matrix.head.upload == place.upload.id
+    assert matrix.example.voice == "my voice.wav"
+    assert matrix.example.metrics["content"].cells[3][7] == pytest.approx(3.07)
+    assert matrix.example.metrics["stoi"].cells == [[None] * 13] * 13
+    assert matrix.example.metrics["stoi"].why == "0.30 s: STOI needs 0.5 s"
+    assert matrix.wall_s == pytest.approx(1.8)
+    assert place.matrices.cell(ME, key, 12, 0).read_bytes()[:4] == b"OggS"
+    records = {j.id: j for _owner, j in JobRecords(place.settings.home).all()}
+    assert records[job.id].spec == MatrixSpec(model="wav2vec2-nano", upload=place.upload.id)
+
+
+def test_a_spec_is_one_kind_or_the_other() -> None:
+    lenses = {"models": ["melspec"], "lenses": [{"name": "entropy"}], "corpus": "demo"}
+    assert isinstance(Job.model_validate({"id": "1", "spec": lenses}).spec, JobSpec)
+    with pytest.raises(ValidationError):
+        Job.model_validate({"id": "1", "spec": lenses | {"upload": "x"}})
+    with pytest.raises(ValidationError):
+        MatrixSpec.model_validate({"model": "m", "upload": "u", "audio": "/etc/passwd"})
+
+
+def test_the_same_asked_twice_is_decoded_once(place: SimpleNamespace) -> None:
+    place.decoder.gate = threading.Semaphore(0)
+    first = ask(place)
+    assert ask(place).id == first.id, "still under way: the same job"
+    place.decoder.gate.release(13)
+    key = ended(place.service, first).results[0]
+    asked = len(place.decoder.asked)
+    again = ended(place.service, ask(place))
+    assert again.id != first.id
+    assert (again.state, again.results) == ("done", [key])
+    assert len(place.decoder.asked) == asked == 14
+
+
+def test_what_was_finished_survives_a_lost_worker(place: SimpleNamespace) -> None:
+    place.decoder.lost = 4
+    job = ended(place.service, ask(place))
+    assert (job.state, "worker died" in (job.error or "")) == ("failed", True)
+    matrix = place.matrices.get(ME, job.results[0])
+    assert matrix.done == LAYERS[:4]
+    assert matrix.example.metrics["content"].cells[4] == [None] * 13
+    with pytest.raises(NotFoundError, match="not spoken yet"):
+        place.matrices.cell(ME, matrix.key, 4, 0)
+    place.decoder.lost, place.decoder.asked = None, []
+    job = ended(place.service, ask(place))
+    assert (job.state, job.completed) == ("done", 169)
+    assert place.decoder.asked == list(range(4, 13)), "neither the head nor the rows there were"
+    assert place.matrices.get(ME, matrix.key).finished
+
+
+def test_a_damaged_row_is_decoded_again(place: SimpleNamespace) -> None:
+    key = ended(place.service, ask(place)).results[0]
+    (path,) = place.settings.home.glob("gcm/own/*/*/row-05.json")
+    path.write_text(path.read_text()[:40])
+    assert place.matrices.get(ME, key).done == [x for x in LAYERS if x != "5"]
+    place.decoder.asked = []
+    ended(place.service, ask(place))
+    assert place.decoder.asked == [5]
+
+
+def test_a_restart_goes_on_with_the_rows_that_lack(place: SimpleNamespace) -> None:
+    place.decoder.gate = threading.Semaphore(3)
+    job = ask(place)
+    place.decoder.waiting.wait(30)
+    place.service.close()  # as when the server is stopped: the record says it was running
+    wait_for(
+        lambda: len(place.matrices.get(ME, place.service._jobs[job.id][1].results[0]).done) == 3
+    )
+    after = make_services(place.settings)
+    after.close()  # what is recovered with the fixture's own executor is not what is tested
+    decoder = MadeDecoder()
+    again = JobService(
+        after.store, decoder, after.registry, after.uploads, place.service.corpora
+    )  # fmt: skip
+    job = ended(again, job)
+    assert (job.state, job.completed) == ("done", 169)
+    assert decoder.asked == list(range(3, 13))
+    again.close()
+
+
+def test_cancel_keeps_what_is_done_and_frees_the_worker(place: SimpleNamespace) -> None:
+    place.decoder.gate = threading.Semaphore(2)
+    job = ask(place)
+    place.decoder.waiting.wait(30)
+    wait_for(lambda: place.service.get(job.id, ME).completed >= 26)
+    assert place.service.get(job.id, ME).completed == 31, "5 cells of the third row are done"
+    place.service.cancel(job.id, ME)
+    assert ended(place.service, job).state == "cancelled"
+    assert place.decoder.asked == [HEAD, 0, 1]
+    (matrix,) = place.matrices.list(ME)
+    assert matrix.done == LAYERS[:2]
+
+
+def test_two_visitors_with_one_recording_have_two_matrices(place: SimpleNamespace) -> None:
+    key = ended(place.service, ask(place)).results[0]
+    with pytest.raises(NotFoundError):
+        ask(place, YOU)
+    theirs = place.uploads.add(YOU, "theirs.wav", io.BytesIO(wav(1.0)))
+    for asked in (
+        lambda: place.matrices.get(YOU, key),
+        lambda: place.matrices.cell(YOU, key, 0, 0),
+        lambda: place.matrices.reference(YOU, key, "original"),
+    ):
+        with pytest.raises(NotFoundError):
+            asked()
+    spec = MatrixSpec(model="wav2vec2-nano", upload=theirs.id)
+    job = ended(place.service, place.service.submit(spec, YOU), YOU)
+    assert job.results == [key], "the same audio"
+    assert place.matrices.get(YOU, key).example.voice == "my voice.wav".replace(
+        "my voice", "theirs"
+    )
+    place.service.forget(YOU)
+    assert place.matrices.list(YOU) == []
+    assert place.matrices.get(ME, key).finished, "mine stays"
+
+
+def test_a_deleted_recording_takes_its_sounds_along(place: SimpleNamespace) -> None:
+    other = place.uploads.add(ME, "other.wav", io.BytesIO(wav(1.0, seed=3)))
+    keys = []
+    for upload in (place.upload, other):
+        spec = MatrixSpec(model="wav2vec2-nano", upload=upload.id)
+        keys += ended(place.service, place.service.submit(spec, ME)).results
+    assert len(set(keys)) == 2
+    place.uploads.delete(ME, place.upload.id)
+    place.service.forget(ME, {place.upload.id})
+    assert [matrix.key for matrix in place.matrices.list(ME)] == keys[1:]
+    left = list((place.settings.home / "gcm" / "own").rglob("*.opus"))
+    assert {path.parent.name for path in left} == {keys[1]}
+
+
+def test_expiry_takes_sounds_along(place: SimpleNamespace) -> None:
+    ended(place.service, ask(place))
+    late = Uploads(place.settings, clock=lambda: time.time() + 25 * 3600)
+    late.on_expire = place.service.forget
+    assert late.expire() == 1
+    assert place.matrices.list(ME) == []
+
+
+def test_nothing_comes_back_of_what_is_deleted_while_it_is_decoded(place: SimpleNamespace) -> None:
+    place.decoder.gate = threading.Semaphore(1)
+    job = ask(place)
+    place.decoder.waiting.wait(30)
+    place.uploads.delete(ME, place.upload.id)
+    place.service.forget(ME, {place.upload.id})
+    place.decoder.gate.release(20)
+    assert ended(place.service, job).state == "cancelled"
+    assert list((place.settings.home / "gcm" / "own").rglob("*.opus")) == []
+
+
+def test_what_cannot_be_decoded_is_refused_at_once(place: SimpleNamespace) -> None:
+    for model, upload, error, says in (
+        ("wavlm-nano", place.upload.id, NotFoundError, "gcm train --model wavlm-nano"),
+        ("wav2vec2-nan", place.upload.id, UnknownModelError, "Did you mean"),
+        ("../../etc", place.upload.id, UnknownModelError, "no model"),
+        ("wav2vec2-nano", "0" * 16, NotFoundError, "expired"),
+        ("wav2vec2-nano", "../x", NotFoundError, "No upload"),
+    ):
+        with pytest.raises(error, match=says):
+            place.service.submit(MatrixSpec(model=model, upload=upload), ME)
+
+
+def test_the_key_follows_what_goes_in(place: SimpleNamespace) -> None:
+    def key(upload=place.upload, model="wav2vec2-nano") -> str:
+        spec = MatrixSpec(model=model, upload=upload.id)
+        return plan_matrix(spec, ME, place.services.registry, place.uploads).key
+
+    first = key()
+    other = place.uploads.add(ME, "other.wav", io.BytesIO(wav(1.0, seed=3)))
+    write_made_bank(place.settings.home, "wavlm-nano")
+    keys = {first, key(other), key(model="wavlm-nano")}
+    write_made_bank(place.settings.home, weights=b"trained longer")
+    assert len(keys | {key()}) == 4
+    write_made_bank(place.settings.home)
+    assert key() == first
+
+
+def test_the_oldest_matrix_goes_first(place: SimpleNamespace) -> None:
+    key = ended(place.service, ask(place)).results[0]
+    matrix = place.matrices.get(ME, key)
+    few = OwnMatrices(place.settings.home, most=2)
+    sounds = {"original": b"o", "vocoder": b"v"}
+    for at, name in enumerate(("1" * 32, "2" * 32)):
+        few.begin(ME, name, matrix.head, sounds)
+        head = next(place.settings.home.glob(f"gcm/own/*/{name}/head.json"))
+        os.utime(head, (time.time() + 10 * (at + 1),) * 2)
+    assert {m.key for m in few.list(ME)} == {"1" * 32, "2" * 32}
+    for name in ("../" + "1" * 29, "1" * 31, "Z" * 32):
+        with pytest.raises(NotFoundError):
+            few.get(ME, name)
+
+
+def test_the_commonest_reason_does_not_depend_on_order() -> None:
+    assert commonest(["b", "a", ""]) == commonest(["a", "b"]) == "a"
+    assert commonest([]) == ""
+
+
+# -- what a worker decodes --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny HuBERT of three layers, in a folder."""
+    import torch
+    from transformers import HubertConfig, HubertModel
+
+    torch.manual_seed(0)
+    target = tmp_path_factory.mktemp("tiny")
+    config = HubertConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
+        conv_dim=(4,) * 7, num_conv_pos_embeddings=16,
+    )  # fmt: skip
+    HubertModel(config).save_pretrained(target)
+    return target
+
+
+@pytest.fixture
+def spoken(tiny: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> SimpleNamespace:
+    """The tiny model with real decoders of two of its layers, and a service that decodes here."""
+    return real(tiny, InlineExecutor(), monkeypatch)
+
+
+def real(tiny: Path, executor, monkeypatch: pytest.MonkeyPatch | None = None) -> SimpleNamespace:
+    import torch
+
+    from insidessl_dash.encoders.loading import load_encoder
+    from insidessl_dash.generation.decoder_networks import DecoderSize
+    from insidessl_dash.generation.decoders import DecoderBank
+
+    found = settings()
+    registry = Registry(found.home, found.precomputed)
+    card = registry.add(
+        ModelCard(
+            name="tiny", title="Tiny", family="hubert", size="nano", kind="transformers",
+            source=str(tiny),
+        )
+    )  # fmt: skip
+    encoder = load_encoder(card, device="cpu")
+    said = {
+        "name": "tiny", "weights_sha256": encoder.weights_sha256,
+        "layer_policy": dict(encoder.layer_policy), "layers": list(encoder.layers),
+        "frame_rates_hz": list(encoder.frame_rates_hz), "first_frame_s": 0.0125,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    size = DecoderSize(width=8, blocks=1, heads=1, hidden=8, patch=1)
+    bank = DecoderBank(("0", "2"), 16, size, "regression", said)
+    bank.mel_mean.fill_(-2.0)
+    folder = found.home / BANKS / "tiny"
+    folder.mkdir(parents=True)
+    bank.save(folder)
+    uploads = Uploads(found)
+    store = Store(found.home, found.precomputed)
+    if monkeypatch is not None:  # pYIN compiles for seconds, and is tested elsewhere
+        monkeypatch.setattr(
+            "insidessl_dash.generation.metrics.f0_hz",
+            lambda x: np.full(1 + len(x) // 256, np.nan),
+        )
+    service = JobService(store, executor, registry, uploads, lambda name: None)
+    return SimpleNamespace(
+        service=service, uploads=uploads, folder=folder, matrices=service.matrices
+    )
+
+
+def decoded(spoken: SimpleNamespace, seconds: float, seed: int = 0) -> Job:
+    upload = spoken.uploads.add(ME, "my voice.wav", io.BytesIO(wav(seconds, seed)))
+    spec = MatrixSpec(model="tiny", upload=upload.id)
+    return ended(spoken.service, spoken.service.submit(spec, ME))
+
+
+def test_a_recording_becomes_sounds_and_scores(spoken: SimpleNamespace) -> None:
+    job = decoded(spoken, 1.0)
+    assert (job.state, job.error, job.completed, job.total) == ("done", None, 6, 6)
+    matrix = spoken.matrices.get(ME, job.results[0])
+    example = matrix.example
+    assert (example.layers, example.decoder_layers) == (["0", "1", "2"], ["0", "2"])
+    assert example.missing == {"1": "no decoder was trained for this layer"}
+    assert matrix.done == ["0", "2"]
+    assert (example.model.name, example.vocoder.name, example.seconds) == ("tiny", "Griffin-Lim", 1)
+    assert example.metrics["content"].scored_by == "HuBERT Nano, iteration 2, layer 12"
+    assert example.metrics["speaker"].scored_by.startswith(("ECAPA", "WavLM Nano"))
+    assert np.isfinite(np.array(example.metrics["mel_l1"].cells, dtype=float)).all()
+    f0 = example.metrics["f0_rmse_cents"]
+    assert f0.cells == [[None] * 3] * 2, "nothing is voiced"
+    assert "voiced" in f0.why
+    for path in (
+        spoken.matrices.cell(ME, matrix.key, 2, 1),
+        spoken.matrices.reference(ME, matrix.key, "original"),
+        spoken.matrices.reference(ME, matrix.key, "vocoder"),
+    ):
+        info = soundfile.info(path)
+        assert (info.samplerate, info.frames) == (16_000, 16_000)
+    with pytest.raises(NotFoundError, match="no cell"):
+        spoken.matrices.cell(ME, matrix.key, 1, 0)
+    rows = {0: 0, 2: 1}
+    distances = {i: example.metrics["mel_l1"].cells[row] for i, row in rows.items()}
+    assert distances[0] != distances[2], "each row by its own decoder"
+    original, _ = soundfile.read(spoken.matrices.reference(ME, matrix.key, "original"))
+    assert 10 * np.log10(np.mean(original**2)) == pytest.approx(-26.0, abs=0.5), "at one level"
+
+
+def test_only_the_first_seconds_of_a_long_recording_are_decoded(
+    spoken: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_worker, "LONGEST_S", 0.75)
+    matrix = spoken.matrices.get(ME, decoded(spoken, 1.5).results[0])
+    assert matrix.example.seconds == 0.75
+    assert "the first 0.75 s of 1.5 s are decoded" in matrix.head.notes
+
+
+def test_a_clip_too_short_for_stoi_has_the_rest(spoken: SimpleNamespace) -> None:
+    metrics = spoken.matrices.get(ME, decoded(spoken, 0.3).results[0]).example.metrics
+    assert metrics["stoi"].cells == [[None] * 3] * 2
+    assert metrics["stoi"].vocoder is None
+    assert "STOI needs 0.5 s" in metrics["stoi"].why
+    assert all(value is not None for row in metrics["content"].cells for value in row)
+
+
+def test_decoders_of_another_encoder_fail_and_say_so(spoken: SimpleNamespace) -> None:
+    config = json.loads((spoken.folder / "config.json").read_text())
+    config["encoder"]["weights_sha256"] = "f" * 64
+    (spoken.folder / "config.json").write_text(json.dumps(config))
+    job = decoded(spoken, 1.0)
+    assert job.state == "failed"
+    assert "not on the tiny that is loaded" in (job.error or "")
+    assert "gcm train" in (job.error or "")
+    assert job.results == []
+
+
+def test_a_cancel_is_heard_between_batches(
+    spoken: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_worker, "_BATCH_SECONDS", 0.5)
+    upload = spoken.uploads.add(ME, "x.wav", io.BytesIO(wav(1.0, 5)))
+    registry = spoken.service.registry
+    plan = plan_matrix(MatrixSpec(model="tiny", upload=upload.id), ME, registry, spoken.uploads)
+    task = plan.task.model_copy(update={"run": "run-own", "index": 0})
+    told: list[int] = []
+
+    def done(cells: int) -> None:
+        told.append(cells)
+        worker.cancel("run-own")
+
+    own_worker._made.cache_clear()
+    with pytest.raises(Cancelled):
+        own_worker.run(task, done)
+    own_worker._made.cache_clear()
+    assert told == [1]
+
+
+def test_the_cluster_goes_on_after_its_worker_is_killed(tiny: Path) -> None:
+    executor = DaskExecutor()
+    spoken = real(tiny, executor)
+    upload = spoken.uploads.add(ME, "my voice.wav", io.BytesIO(wav(0.6)))
+    job = spoken.service.submit(MatrixSpec(model="tiny", upload=upload.id), ME)
+    try:
+        wait_for(lambda: spoken.service.get(job.id, ME).results, 120)
+        (killed,) = executor.client().run(os.getpid).values()
+        os.kill(killed, signal.SIGKILL)
+        job = wait_for(
+            lambda: (j := spoken.service.get(job.id, ME)).state in ("done", "failed") and j, 120
+        )
+        assert (job.state, job.error, job.completed) == ("done", None, 6)
+        assert spoken.matrices.get(ME, job.results[0]).finished
+    finally:
+        spoken.service.close()
+        executor.close()
