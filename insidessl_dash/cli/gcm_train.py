@@ -52,7 +52,7 @@ def train(
     ] = None,
     dashboard: Annotated[
         bool,
-        typer.Option(help="At the end, a copy where the dashboard decodes recordings with it."),
+        typer.Option(help="At the end, a copy where the dashboard finds it."),
     ] = True,
 ) -> None:
     """Train a decoder for every layer of a model, all in one run.
