@@ -262,11 +262,10 @@ def test_a_restart_goes_on_with_the_rows_that_lack(place: SimpleNamespace) -> No
     place.decoder.waiting.wait(30)
     place.service.close()  # as when the server is stopped: the record says it was running
     wait_for(lambda: len(place.matrices.list(ME)[0].done) == 3)
-    after = make_services(place.settings)
-    after.close()  # what is recovered with the fixture's own executor is not what is tested
-    decoder = MadeDecoder()
+    decoder, found = MadeDecoder(), place.settings
     again = JobService(
-        after.store, decoder, after.registry, after.uploads, place.service.corpora
+        Store(found.home, found.precomputed), decoder, place.services.registry, place.uploads,
+        place.service.corpora,
     )  # fmt: skip
     job = ended(again, job)
     assert (job.state, job.completed) == ("done", 169)
@@ -491,7 +490,7 @@ def test_a_recording_becomes_sounds_and_scores(spoken: SimpleNamespace) -> None:
     first, second = example.metrics["mel_l1"].cells
     assert first != second, "each row by its own decoder"
     original, _ = soundfile.read(spoken.matrices.reference(ME, matrix.key, "original"))
-    assert 10 * np.log10(np.mean(original**2)) == pytest.approx(-26.0, abs=0.5), "at one level"
+    assert -30 < 10 * np.log10(np.mean(original**2)) < -25, "at one level; Opus takes from noise"
 
 
 def test_only_the_first_seconds_of_a_long_recording_are_decoded(

@@ -30,12 +30,12 @@
     if (!(await list())) return;
     if (!examples.length) return void root.replaceChildren(nothing());
     const asked = new URLSearchParams(window.location.search).get("cell") || "";
-    const { model, example, i, j } = root.dataset;
-    const names = own ? [model, example, i, j] : asked.split(",");
+    const { url, i, j } = root.dataset;
+    const names = own ? ["", "", i, j] : asked.split(",");
     cell = names[3] === undefined ? null : [Number(names[2]), Number(names[3])];
     told = !own && Boolean(asked);
     await show(
-      examples.find((e) => e.name === names[1] && (e.own || e.model === names[0])) ||
+      examples.find((e) => (own ? e.url === url : e.model === names[0] && e.name === names[1])) ||
         examples.find((e) => e.model === FIRST) ||
         examples[0],
     );

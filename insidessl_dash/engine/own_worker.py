@@ -14,6 +14,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from insidessl_dash.analyses.parallel import each
 from insidessl_dash.audio.decode import load
 from insidessl_dash.core.errors import Cancelled
 from insidessl_dash.core.memory import give_back
@@ -105,7 +106,7 @@ def _row(
 
     def keep(places: list[tuple[int, int]], waveforms: Tensor) -> None:
         check()
-        sounds.extend(map(opus, waveforms))
+        sounds.extend(each(opus, waveforms))
 
     values, why = score_cells(
         heard.maker, heard.against, heard.original, [task.index], done=done, heard=keep

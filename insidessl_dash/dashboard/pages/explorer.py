@@ -59,7 +59,7 @@ def page(
     root = html.Div(
         id=ids.EXPLORER,
         className="explorer",
-        **{"data-model": model, "data-example": name, "data-page": "own", **chosen},
+        **{"data-url": place, "data-page": "own", **chosen},
     )
     return html.Section(
         [
