@@ -45,6 +45,7 @@ def chromium():
         browser = playwright.chromium.launch(
             executable_path=found, args=["--no-sandbox"] if os.geteuid() == 0 else []
         )
+        browser.found = found  # for tests that start one with other flags
         yield browser
         browser.close()
 
