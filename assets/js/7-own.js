@@ -130,7 +130,7 @@
         : page.duration(file.seconds);
     const gaps = found.missing.length ? ` Layers without a decoder: ${found.missing.join(", ")}.` : "";
     return (
-      `${size} of ${part}, through the ${found.vocoder}; words judged by ${found.content}, ` +
+      `${size} of ${part}; vocoder: ${found.vocoder}; words judged by ${found.content}, ` +
       `the voice by ${found.voice}.${gaps}`
     );
   }

@@ -257,7 +257,7 @@ def _decodable(bank: Bank, title: str, services: Services) -> Decodable:
         missing=list(bank.missing),
         preset=bank.preset,
         updates=bank.updates,
-        vocoder="Fourier vocoder" if heard.vocoder else "Griffin-Lim",
+        vocoder="Fourier" if heard.vocoder else "Griffin-Lim",
         content=heard.content.title,
         voice=heard.voice.title,
     )
