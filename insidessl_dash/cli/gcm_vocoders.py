@@ -68,7 +68,8 @@ def vocoders(
         )
     started = time.monotonic()
     with progress_bar() as progress:
-        found = method.copy_synthesis({**loaded, GriffinLim.name: GriffinLim()}, chosen, progress)
+        floor = GriffinLim()
+        found = method.copy_synthesis({**loaded, floor.name: floor}, chosen, progress)
     used = [info for info in found.utterances if info.error is None]
     words = ["insidessl-dash", "gcm", "vocoders", "--corpus", corpus]
     words += [word for source in loaded for word in ("--vocoder", source)]
