@@ -23,7 +23,8 @@ from insidessl_dash.results.store import Store
 SHIPPED = Settings().precomputed
 NANO = SHIPPED / "models" / "hubert-nano"
 MODELS = {
-    "melspec", "whisper-base", "ecapa-voxceleb", "hubert-nano", "hubert-nano-init",
+    "melspec", "whisper-base", "ecapa-voxceleb", "ecapa-nano", "ecapa-nano-init",
+    "hubert-nano", "hubert-nano-init",
     "hubert-nano-it2", "wav2vec2-nano", "wav2vec2-nano-init", "wavlm-nano", "wavlm-nano-init",
 }  # fmt: skip
 VOCODER = SHIPPED / "models" / "fourier-vocoder"
