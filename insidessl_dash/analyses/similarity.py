@@ -32,9 +32,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 1
-"""Raised when the numbers change; part of every key."""
-
 _FEWEST = 4
 """Frames that HSIC_1 needs."""
 _NOTHING = 1e-6
@@ -47,15 +44,12 @@ class Similarity:
 
     Attributes:
         centred, frames, cka, means: As `core.lab.MEASURES` describes them.
-        centred_std, frames_std: Sample deviation over frames of the cosines behind the means.
     """
 
     centred: float
     frames: float
     cka: float
     means: float
-    centred_std: float = math.nan
-    frames_std: float = math.nan
 
 
 def similarity(original: NDArray[np.floating], perturbed: NDArray[np.floating]) -> Similarity:
@@ -89,8 +83,6 @@ def similarity(original: NDArray[np.floating], perturbed: NDArray[np.floating]) 
         frames=_mean(plain),
         cka=debiased_cka(x, y),
         means=float(means[0]),
-        centred_std=_std(centred),
-        frames_std=_std(plain),
     )
 
 
@@ -106,33 +98,35 @@ def debiased_cka(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """
     if len(x) < _FEWEST:
         return math.nan
-    kernels = []
+    sides = []
     for each in (x, y):
         varying = each - each.mean(axis=0)
         scale = _size(varying)
         if not scale > _NOTHING * _size(each):
             return math.nan
-        kernels.append(_without_diagonal(varying / scale))
-    own = [_hsic(kernel, kernel) for kernel in kernels]
+        sides.append(varying / scale)
+    own = [_hsic(side, side) for side in sides]
     if not min(own) > 0.0:
         return math.nan
-    return _hsic(*kernels) / math.sqrt(own[0] * own[1])
+    return _hsic(*sides) / math.sqrt(own[0] * own[1])
 
 
-def _without_diagonal(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gram matrix of the rows, its diagonal zero."""
-    kernel = rows @ rows.T
-    np.fill_diagonal(kernel, 0.0)
-    return kernel
+def _hsic(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """HSIC_1 of linear kernels (Song et al. 2012, equation 5).
 
-
-def _hsic(k: NDArray[np.float64], l: NDArray[np.float64]) -> float:  # noqa: E741
-    """HSIC_1 (Song et al. 2012, equation 5), of kernels without their diagonals."""
-    n = len(k)
-    cross = float(np.sum(k * l))
-    sums = float(k.sum() * l.sum()) / ((n - 1) * (n - 2))
-    rows = 2.0 * float(k.sum(axis=0) @ l.sum(axis=0)) / (n - 2)
-    return (cross + sums - rows) / (n * (n - 3))
+    Rows are centred, so a row of the kernel sums to zero, and once its diagonal is left out to
+    minus the square of that row's norm: no kernel has to be made where there are more rows than
+    columns.
+    """
+    n = len(x)
+    of_x, of_y = np.sum(x * x, axis=1), np.sum(y * y, axis=1)
+    if max(x.shape[1], y.shape[1]) < n:
+        all_pairs = float(np.sum(np.square(x.T @ y)))
+    else:
+        all_pairs = float(np.sum((x @ x.T) * (y @ y.T)))
+    diagonal = float(of_x @ of_y)
+    sums = float(of_x.sum() * of_y.sum()) / ((n - 1) * (n - 2))
+    return (all_pairs - diagonal + sums - 2.0 * diagonal / (n - 2)) / (n * (n - 3))
 
 
 def _cosines(
@@ -153,8 +147,3 @@ def _size(frames: NDArray[np.float64]) -> float:
 def _mean(values: NDArray[np.float64]) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else math.nan
-
-
-def _std(values: NDArray[np.float64]) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.std(ddof=1)) if known.size > 1 else math.nan

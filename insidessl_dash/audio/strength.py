@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from insidessl_dash.audio.perturb import Samples, noise_at, speed, transformed
 from insidessl_dash.core.errors import ConfigError
@@ -134,7 +135,7 @@ def dial_seed(sha256: str, name: str, seed: int) -> int:
     return stable_seed("dial", sha256, name, seed)
 
 
-def room(rt60_s: float, rng: np.random.Generator) -> Samples:
+def room(rt60_s: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """A synthetic room impulse response: white noise that decays by 60 dB in `rt60_s` seconds.
 
     The first sample is the direct sound, so nothing is late; it holds as much energy as all that

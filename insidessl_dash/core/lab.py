@@ -10,6 +10,9 @@ from insidessl_dash.core.lenses import MeasureInfo
 LENS = "similarity"
 """What its results call their lens."""
 
+VERSION = 1
+"""Of the similarity; raised when its numbers change; part of every key."""
+
 LONGEST_S = 10.0
 """Of a clip: what comes after is not used, so that an answer comes while one still listens."""
 
