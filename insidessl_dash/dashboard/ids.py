@@ -85,6 +85,10 @@ GCM_NUMBERS = "gcm-numbers"
 GCM_PROVENANCE = "gcm-provenance"
 EXPLORER = "explorer-root"
 
+# Signal Lab; its script makes what is in it
+LAB = "lab-root"
+LAB_GRAPH = "lab-graph"
+
 # Analyze
 DROP = "drop"
 FILES = "files"

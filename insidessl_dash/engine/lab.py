@@ -14,9 +14,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
-from insidessl_dash.audio import strength
+from insidessl_dash.core import dials
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.errors import (
     Cancelled,
@@ -35,11 +35,11 @@ from insidessl_dash.engine.lab_spec import (
     LabAnswer,
     LabOutcome,
     LabQuestion,
-    LabTask,
     LabTicket,
     Sound,
 )
 from insidessl_dash.engine.plan import fingerprint
+from insidessl_dash.engine.run import Executor
 from insidessl_dash.engine.spec import EncoderInfo
 from insidessl_dash.engine.uploads import Uploads
 from insidessl_dash.results.store import Store
@@ -50,20 +50,6 @@ _MOST_TICKETS = 50
 """Of one visitor; older ones are forgotten, and what they found stays."""
 _MOST_OWNERS = 500
 _GONE = "What was found is kept no longer: ask again, and it is made again."
-
-
-class LabExecutor(Protocol):
-    """Where questions are computed."""
-
-    def describe(self, card: dict[str, Any], requests: list[Any]) -> tuple[EncoderInfo, list[Any]]:
-        """Load a model and say what it is."""
-        ...
-
-    def lab(
-        self, task: LabTask, begun: Callable[[], None], check: Callable[[], None]
-    ) -> LabOutcome:
-        """Compute; `begun` is called when that starts, and `check` may raise until then."""
-        ...
 
 
 class Lab:
@@ -80,7 +66,7 @@ class Lab:
     def __init__(
         self,
         store: Store,
-        executor: Callable[[], LabExecutor],
+        executor: Callable[[], Executor],
         registry: Registry,
         uploads: Uploads,
         corpus: Callable[[], Corpus],
@@ -122,7 +108,7 @@ class Lab:
                 weights are not on this machine.
             UnknownModelError, NotFoundError: A model or a clip that is not there.
         """
-        dial = strength.find(question.perturbation)
+        dial = dials.find(question.perturbation)
         names = tuple(dict.fromkeys(question.models))
         taken = {"strength": dial.taken(question.strength), "models": names}
         question = question.model_copy(update=taken)

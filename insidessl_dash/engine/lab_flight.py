@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from insidessl_dash.audio import strength
+from insidessl_dash.core import dials
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.errors import Cancelled, NotFoundError
 from insidessl_dash.core.lab import LONGEST_S, VERSION
@@ -112,7 +112,7 @@ class Flight:
         question = self.ticket.question
         parts = [
             self.clip.sha256, question.perturbation, question.strength, question.seed,
-            strength.VERSION, LONGEST_S,
+            dials.VERSION, LONGEST_S,
         ]  # fmt: skip
         return stable_hash(parts)[:32]
 

@@ -20,8 +20,9 @@ from threadpoolctl import threadpool_limits
 from insidessl_dash.analyses.per_utterance import as_array
 from insidessl_dash.analyses.similarity import Similarity, similarity
 from insidessl_dash.audio.excerpt import Excerpt, excerpt
-from insidessl_dash.audio.strength import dial_seed, find, turn
+from insidessl_dash.audio.strength import dial_seed, turn
 from insidessl_dash.core.cards import ModelCard
+from insidessl_dash.core.dials import find
 from insidessl_dash.core.lab import LENS, LONGEST_S, MEASURES, MOST_MODELS, VERSION
 from insidessl_dash.core.settings import settings
 from insidessl_dash.core.types import SAMPLE_RATE, stable_hash
