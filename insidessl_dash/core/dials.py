@@ -29,6 +29,7 @@ class Dial:
         neutral: The strength that changes nothing; None where every one does.
         logarithmic: Whether the control moves in ratios instead of differences.
         ends: What the lowest and the highest strength sound like, in a few words.
+        phrase: What the clip is then, with ``{}`` for the strength, e.g. ``shifted by {}``.
         description: What is done, in a sentence or two.
         alignment: What it does to the frames, in a sentence.
     """
@@ -42,6 +43,7 @@ class Dial:
     step: float
     default: float
     ends: tuple[str, str]
+    phrase: str
     description: str
     alignment: str = "Frames stay where they are."
     neutral: float | None = None
@@ -92,32 +94,32 @@ def find(name: str) -> Dial:
 _ALL = (
     Dial(
         "noise", "White noise", "Signal-to-noise ratio", "dB", -5, 30, 1, 10,
-        ("louder than the voice", "barely there"),
+        ("louder than the voice", "barely there"), "with white noise at {}",
         "White noise at a ratio of mean powers over the whole clip; the same noise at every ratio, "
         "only louder or softer.",
     ),
     Dial(
         "pitch", "Pitch shift", "Shift", "semitones", -6, 6, 0.5, 3,
-        ("deeper", "higher"),
+        ("deeper", "higher"), "shifted by {}",
         "The whole spectrum up or down, formants with the pitch; durations stay.",
         neutral=0,
         alignment="Frames stay where they are, to within the windows that the shift works in.",
     ),
     Dial(
         "gain", "Gain", "Gain", "dB", -20, 20, 1, -10,
-        ("softer", "louder"),
+        ("softer", "louder"), "with a gain of {}",
         "Louder or softer, without clipping; models that normalise their input never see it.",
         neutral=0,
     ),
     Dial(
         "mask", "Time mask", "Share silenced", "%", 0, 40, 1, 15,
-        ("nothing", "two fifths of the clip"),
+        ("nothing", "two fifths of the clip"), "with {} of it silenced",
         "One stretch is silenced, with fades of 5 ms; a longer one covers every shorter one.",
         neutral=0,
     ),
     Dial(
         "speed", "Speed", "Speed", "×", 0.8, 1.25, 0.05, 1.1,
-        ("slower and deeper", "faster and higher"),
+        ("slower and deeper", "faster and higher"), "played at {} its speed",
         "Played faster or slower: duration and pitch change together.",
         neutral=1,
         alignment="The duration changes, so frames no longer match: only the means over the clip "
@@ -125,14 +127,14 @@ _ALL = (
     ),
     Dial(
         "low-pass", "Low-pass", "Cut-off", "Hz", 250, 7500, 50, 2000,
-        ("muffled", "nearly all of it"),
+        ("muffled", "nearly all of it"), "low-passed at {}",
         "What lies above the cut-off goes: a Butterworth filter of order 4, run forwards and "
         "backwards, 6 dB down at the cut-off and 48 dB an octave above it.",
         logarithmic=True,
     ),
     Dial(
-        "reverb", "Reverberation", "Reverberation time RT60", "s", 0.1, 1.0, 0.05, 0.4,
-        ("a small dry room", "a hall"),
+        "reverb", "Reverb", "Reverberation time RT60", "s", 0.1, 1.0, 0.05, 0.4,
+        ("a small dry room", "a hall"), "in a room of {}",
         "A synthetic room: white noise that decays by 60 dB in this time, after a direct sound of "
         "the same energy.",
         alignment="Frames stay where they are: the direct sound comes first, without delay.",

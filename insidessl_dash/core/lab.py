@@ -21,7 +21,7 @@ MOST_MODELS = 2
 
 MEASURES = (
     MeasureInfo(
-        "centred", "Cosine of frames, centred", "Centred", "",
+        "centred", "Centred cosine of frames", "Centred", "",
         "Of frames at the same time, after the original's mean frame was taken from both: 1 where "
         "the layer ignores the change, 0 where nothing of what set a frame apart is left.",
         diverging=True,

@@ -69,15 +69,15 @@ def lab_caption(
         asked: The one that was wanted, where that is another.
     """
     sentences = [
-        f"{shown.title} between the clip and its perturbed version in every layer: "
-        f"{dial.title.lower()} at {dial.written(strength)}."
+        f"{shown.title} in every layer, between the clip and the clip "
+        f"{dial.phrase.format(dial.written(strength))}."
     ]
     for result in sorted(results, key=lambda r: order(r.model)):
         sentences.append(_course(result, shown))
     if strength == dial.neutral:
-        sentences.append("At this place the dial changes nothing, so every layer keeps all.")
+        sentences.append("At this place the dial changes nothing.")
     if asked and asked != shown.name:
-        sentences.append(f"{dial.alignment}")
+        sentences.append(dial.alignment)
     notes = {r.measures[shown.name].note for r in results if shown.name in r.measures}
     return [*sentences, *sorted(filter(None, notes))]
 
