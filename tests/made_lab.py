@@ -91,6 +91,11 @@ class HeldExecutor:
         self.hold.set()
         self.run.set()
 
+    def until_begun(self, strength: float) -> None:
+        """Wait for the task of a strength to be begun."""
+        while all(task.strength != strength for task in self.began):
+            assert self.started.acquire(timeout=30)
+
     def describe(self, card: dict[str, Any], requests: list[Any]) -> tuple[EncoderInfo, list]:
         self.described.append(card["name"])
         sample = make_result("hubert-nano")

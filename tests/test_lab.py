@@ -215,8 +215,7 @@ def test_what_was_made_of_an_upload_goes_with_it(make: Make, uploads: Uploads) -
     assert len(executor.given) == 3
     executor.run.clear()
     late = lab.ask(question(4, upload=kept.id), ME)
-    while executor.given[-1].strength != 4 or executor.began[-1].strength != 4:
-        assert executor.started.acquire(timeout=30)
+    executor.until_begun(4)
     lab.forget(ME)
     executor.run.set()
     with pytest.raises(NotFoundError):

@@ -182,12 +182,23 @@
     };
   }
 
+  // Two requests at once may arrive in either order, and the later one is taken for the newest:
+  // one is sent after the other, and what was overtaken meanwhile not at all.
+  let sending = Promise.resolve();
+
+  function send(late) {
+    const turn = sending.then(() => (late() ? null : page.api("POST", "/lab", question())));
+    sending = turn.catch(() => {});
+    return turn;
+  }
+
   async function ask() {
     const mine = (order += 1);
     const late = () => mine !== order;
     setBusy(true);
     try {
-      let ticket = await page.api("POST", "/lab", question());
+      let ticket = await send(late);
+      if (!ticket) return;
       for (let look = 0; WAITING.includes(ticket.state); look += 1) {
         await wait(pause(look));
         if (late()) return;

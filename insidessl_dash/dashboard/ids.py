@@ -87,7 +87,6 @@ EXPLORER = "explorer-root"
 
 # Signal Lab; its script makes what is in it
 LAB = "lab-root"
-LAB_GRAPH = "lab-graph"
 
 # Analyze
 DROP = "drop"

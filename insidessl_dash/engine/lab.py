@@ -123,7 +123,7 @@ class Lab:
             before = [one for where in (self._current, self._waiting) if (one := where.get(owner))]
             if answer is None:
                 for other in before:
-                    if other.ticket.question == question and not other.overtaken:
+                    if other.ticket.question == question and other.pending:
                         return other.ticket.model_copy()
             for other in before:
                 self._overtake(other)

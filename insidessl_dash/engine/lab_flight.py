@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +31,7 @@ class Clip:
         sha256: Of the file.
         corpus: ``upload``, or the name of the corpus.
         private: Whether it is a visitor's, so that nothing of it may be written to disk.
+        argument: What a command line calls it.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Clip:
     corpus: str
     licence: str | None
     private: bool
+    argument: str = "FILE"
 
 
 def own_clip(uploads: Uploads, owner: str, id: str) -> Clip:
@@ -50,6 +53,21 @@ def own_clip(uploads: Uploads, owner: str, id: str) -> Clip:
     upload, path = uploads.get(owner, id), uploads.path(owner, id)
     # Its id follows from the audio: a result shows nobody what the file is called.
     return Clip(upload.sha256[:16], path, upload.name, upload.sha256, "upload", None, True)
+
+
+def file_clip(path: Path) -> Clip:
+    """A file of whoever types a command, under the id that an upload of it would have.
+
+    Raises:
+        NotFoundError: It cannot be read.
+    """
+    try:
+        sha256 = file_sha256(path)
+    except OSError as error:
+        raise NotFoundError(f"{path}: this file cannot be read.") from error
+    return Clip(
+        sha256[:16], path, path.name, sha256, "upload", None, True, argument=shlex.quote(str(path))
+    )
 
 
 def corpus_clip(corpus: Corpus, id: str) -> Clip:
@@ -69,7 +87,7 @@ def corpus_clip(corpus: Corpus, id: str) -> Clip:
     except OSError as error:
         raise NotFoundError(f"The audio of {id} is not on this machine.") from error
     licence = utterance.licence or corpus.licence
-    return Clip(id, utterance.path, id, sha256, corpus.name, licence, private=False)
+    return Clip(id, utterance.path, id, sha256, corpus.name, licence, private=False, argument=id)
 
 
 @dataclass
@@ -91,6 +109,11 @@ class Flight:
     overtaken: bool = False
     forgotten: bool = False
     keys: list[str] = field(default_factory=list)
+
+    @property
+    def pending(self) -> bool:
+        """Whether an answer will still come of it."""
+        return not self.overtaken and self.ticket.state in ("queued", "running")
 
     def begin(self) -> None:
         """Called once a worker has begun."""
@@ -126,7 +149,7 @@ class Flight:
         """What a worker is given, for some of the models."""
         question, clip = self.ticket.question, self.clip
         command = (
-            f"insidessl-dash lab {'FILE' if clip.private else clip.id} "
+            f"insidessl-dash lab {clip.argument} "
             f"--perturbation {question.perturbation} --strength {question.strength:g}"
         )
         return LabTask(

@@ -110,9 +110,9 @@ def test_letting_go_of_the_dial_changes_figure_sound_and_address(visit) -> None:
     page.reload()
     page.locator("#lab").scroll_into_view_if_needed()
     expect(page.locator("#lab-caption")).to_contain_text("shifted by +3 semitones")
-    page.get_by_label("Beside it").select_option("")
+    page.get_by_label("Beside it", exact=True).select_option("")
     expect(page.locator("#lab-caption")).not_to_contain_text("untrained")
-    page.get_by_label("Clip").select_option("demo-m1-01")
+    page.get_by_label("Clip", exact=True).select_option("demo-m1-01")
     expect(page).to_have_url(re.compile("lab=demo-m1-01,pitch,3,hubert-nano$"))
 
 
@@ -130,9 +130,7 @@ def test_an_answer_that_was_overtaken_is_never_shown(visit, executor) -> None:
     )
     executor.run.clear()
     turn(page, 20)
-    assert executor.started.acquire(timeout=30)
-    while executor.began[-1].strength != 20:
-        assert executor.started.acquire(timeout=30)
+    executor.until_begun(20)
     expect(page.locator(".lab-state")).to_contain_text("Computing time mask at 20 %")
     expect(page.locator("#lab-root figure")).to_have_attribute("aria-busy", "true")
     with page.expect_response(lambda r: r.request.method == "POST" and r.url.endswith("/lab")):

@@ -16,6 +16,7 @@ from insidessl_dash.results.schema import Result
 
 _FLOOR = -0.04
 _CEILING = 1.04
+_LEGEND_PX = 26
 
 
 def shown_measure(results: Sequence[Result], asked: str | None) -> MeasureInfo:
@@ -46,10 +47,19 @@ def lab_figure(
     """
     lowest = min((value for r in results for value in _values(r, measure)), default=0.0)
     limits = (_FLOOR if lowest >= 0 else lowest - 0.06, _CEILING)
-    return lens_figure(
+    figure = lens_figure(
         results, measure, looks=looks, band="none", scheme=scheme, compact=compact,
         height=height, limits=limits,
     )  # fmt: skip
+    if compact and len(results) > 1:  # where lines have no labels, two need to be told apart
+        layout = figure["layout"]
+        layout["margin"] = {**layout["margin"], "b": layout["margin"]["b"] + _LEGEND_PX}
+        layout["showlegend"] = True
+        layout["legend"] = {
+            "orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom",
+            "itemclick": False, "itemdoubleclick": False,
+        }  # fmt: skip
+    return figure
 
 
 def lab_caption(
