@@ -166,6 +166,29 @@ def test_the_same_question_under_way_is_the_same(make: Make) -> None:
     assert len(executor.began) == 1
 
 
+def test_an_answer_that_comes_while_its_question_is_asked_again_is_not_lost(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, executor = make()
+    executor.run.clear()
+    first = lab.ask(question(1), ME)
+    assert executor.started.acquire(timeout=30)
+    found = lab._found
+
+    def found_too_early(flight):
+        answer = found(flight)
+        if not executor.run.is_set():
+            executor.run.set()
+            ended(lab, first)
+        return answer
+
+    monkeypatch.setattr(lab, "_found", found_too_early)
+    again = lab.ask(question(1), ME)
+    assert (again.state == "done") == (again.answer is not None)
+    assert ended(lab, again).answer
+    assert len(executor.began) == 1
+
+
 def test_visitors_do_not_overtake_each_other_and_share_what_is_the_same(make: Make) -> None:
     lab, executor = make()
     executor.run.clear()

@@ -39,9 +39,10 @@ def lab(
     from insidessl_dash.engine.lab_spec import LabQuestion, LabTicket
     from insidessl_dash.notebook import Results, default_executor
 
+    dial = dials.find(perturbation)
+    taken = dial.taken(strength)
     if json is not None:
         check_target(json)
-    taken = dials.find(perturbation).taken(strength)
     cards, found = _cards(model or ["hubert-nano"], source), _clip(clip)
     executor = default_executor()
     results = []
@@ -65,7 +66,7 @@ def lab(
                 temporary.write_bytes(content)
     if json != "-":
         for result in results:
-            _print(result, dials.find(perturbation).phrase, dials.find(perturbation).written(taken))
+            _print(result, dial.phrase.format(dial.written(taken)))
 
 
 def _clip(name: str) -> Clip:
@@ -83,17 +84,17 @@ def _clip(name: str) -> Clip:
     ids = [utterance.id for utterance in corpus.utterances]
     if name not in ids:
         raise NotFoundError(
-            f"{name}: neither a file nor an utterance of the demo corpus, which has "
-            f"{', '.join(ids)}."
+            f"{name}: neither a file nor an utterance of the demo corpus. That has {len(ids)}, "
+            f"{ids[0]} to {ids[-1]}."
         )
     return corpus_clip(corpus, name)
 
 
-def _print(result: Result, phrase: str, strength: str) -> None:
+def _print(result: Result, phrase: str) -> None:
     """A row a layer, a column a measure."""
     from rich.table import Table
 
-    table = Table(title=f"{result.model.name}: the clip {phrase.format(strength)}")
+    table = Table(title=f"{result.model.name}: the clip {phrase}")
     table.add_column("layer", justify="right")
     for info in MEASURES:
         table.add_column(info.label, justify="right")
