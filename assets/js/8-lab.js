@@ -138,7 +138,8 @@
     figure = make("figure", "figure panel is-loading", null, { "aria-labelledby": "lab-caption" });
     const frame = make("div", "graph-frame", null, { id: "lab-graph" });
     frame.append(make("div", "lab-plot"));
-    figure.append(frame, make("figcaption", "caption", "", { id: "lab-caption" }));
+    const working = make("p", "field-note lab-state", "", { "aria-hidden": "true" });
+    figure.append(frame, working, make("figcaption", "caption", "", { id: "lab-caption" }));
     box.append(
       measures,
       make("p", "field-note lab-reading"),
@@ -146,7 +147,6 @@
       make("div", "lab-problem"),
       make("div", "lab-export"),
       make("div", "lab-numbers"),
-      make("p", "field-note lab-state", "", { "aria-hidden": "true" }),
     );
     return box;
   }
@@ -225,7 +225,7 @@
   }
 
   function problem(text) {
-    root.classList.toggle("is-failed", text !== null);
+    root.classList.toggle("is-stale", text !== null);
     const place = part("problem");
     if (text === null) return void place.replaceChildren();
     const title = shown ? "Not computed: the figure is of the question before" : "Not computed";
