@@ -17,6 +17,7 @@
   let figure = null;
   let measures = null;
   let shown = null; // the answered question
+  let answered = 0; // which one that was
   let order = 0; // counts questions; an answer to an earlier one is late
   let drawn = 0; // counts drawings
   let told = false;
@@ -207,6 +208,7 @@
       if (late()) return;
       if (ticket.state !== "done") return failed(ticket.error || OVERTAKEN);
       shown = ticket;
+      answered = mine;
       problem(null);
       const heard = sounds.show(ticket.id, ticket.answer, () => !late());
       await Promise.all([drawFigure(true), heard]);
@@ -228,7 +230,9 @@
     root.classList.toggle("is-stale", text !== null);
     const place = part("problem");
     if (text === null) return void place.replaceChildren();
-    const title = shown ? "Not computed: the figure is of the question before" : "Not computed";
+    const before = "Not computed: figure and sounds are of the question before";
+    const partly = "Computed, but not all of it could be fetched";
+    const title = !shown ? "Not computed" : answered === order ? partly : before;
     const box = trouble(title, text);
     const again = make("button", "button small", "Ask again", { type: "button" });
     again.addEventListener("click", ask);

@@ -197,12 +197,49 @@ def test_what_cannot_be_computed_says_so_and_can_be_asked_again(visit, executor)
     turn(page, 12)
     problem = page.locator(".lab-problem")
     expect(problem).to_contain_text("its weights are damaged. Install it again.")
-    expect(problem).to_contain_text("the figure is of the question before")
+    expect(problem).to_contain_text("figure and sounds are of the question before")
     expect(page.locator("#lab-caption")).to_contain_text("a gain of −10 dB")
     problem.get_by_role("button", name="Ask again").click()
     expect(page.locator("#lab-caption")).to_contain_text("a gain of +12 dB")
     expect(problem).to_be_empty()
     expect(page.locator(".lab-sound-note")).to_contain_text("3.0 dB softer")
+
+
+def test_a_sound_that_cannot_be_fetched_is_not_passed_over(visit) -> None:
+    visitor = visit()
+    visitor.forgiven.append("Failed to load resource")
+    page = in_lab(visitor, "demo-f1-01,reverb,0.4,hubert-nano")
+    page.route("**/perturbed.wav*", lambda route: route.fulfill(status=404))
+    turn(page, 0.8)
+    problem = page.locator(".lab-problem")
+    expect(problem).to_contain_text("Computed, but not all of it could be fetched")
+    expect(page.locator("#lab-caption")).to_contain_text("in a room of 0.8 s")
+    page.unroute("**/perturbed.wav*")
+    problem.get_by_role("button", name="Ask again").click()
+    expect(problem).to_be_empty()
+
+
+def test_a_recording_of_ones_own_is_a_clip_and_nobody_elses(visit, address: str) -> None:
+    from made_lab import tone
+
+    visitor = visit()
+    visitor.context.request.get(f"{address}/api/v1/uploads")  # sets the owner's cookie
+    sent = visitor.context.request.post(
+        f"{address}/api/v1/uploads",
+        multipart={"files": {"name": "me.wav", "mimeType": "audio/wav", "buffer": tone(200, 1.0)}},
+    )
+    assert sent.ok, sent.text()
+    id = visitor.context.request.get(f"{address}/api/v1/uploads").json()["uploads"][0]["id"]
+    page = in_lab(visitor, f"~{id},mask,15,hubert-nano")
+    clip = page.get_by_label("Clip", exact=True)
+    expect(clip).to_have_value(f"~{id}")
+    expect(clip.locator("option:checked")).to_contain_text("me.wav")
+    turn(page, 25)
+    expect(page.locator("#lab-caption")).to_contain_text("with 25 % of it silenced")
+    expect(page).to_have_url(re.compile(f"lab=(~|%7E){id},mask,25"))
+    other = in_lab(visit(), f"~{id},mask,25,hubert-nano")
+    expect(other.get_by_label("Clip", exact=True)).to_have_value("demo-f1-01")
+    expect(other.locator('#lab-clip option[value^="~"]')).to_have_count(0)
 
 
 def test_measures_that_are_not_defined_cannot_be_chosen(visit) -> None:
