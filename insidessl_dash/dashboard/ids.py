@@ -85,6 +85,9 @@ GCM_NUMBERS = "gcm-numbers"
 GCM_PROVENANCE = "gcm-provenance"
 EXPLORER = "explorer-root"
 
+# Signal Lab; its script makes what is in it
+LAB = "lab-root"
+
 # Analyze
 DROP = "drop"
 FILES = "files"

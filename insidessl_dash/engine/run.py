@@ -18,6 +18,7 @@ from insidessl_dash.core.errors import AudioError, StorageError
 from insidessl_dash.core.progress import ProgressHook
 from insidessl_dash.core.types import stable_hash
 from insidessl_dash.corpora.manifest import Corpus
+from insidessl_dash.engine.lab_spec import LabOutcome, LabTask
 from insidessl_dash.engine.plan import digests, key_of, make_shards, shard_key
 from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, ShardOutcome, ShardTask
 from insidessl_dash.results.schema import Result, Values
@@ -45,6 +46,12 @@ class Executor(Protocol):
 
     def finish(self, *args: Any) -> list[tuple[Result, Values]]:
         """Merge the shards of a run."""
+        ...
+
+    def lab(
+        self, task: LabTask, begun: Callable[[], None], check: Callable[[], None]
+    ) -> LabOutcome:
+        """Perturb a clip and compare layers; `check` may raise until `begun` was called."""
         ...
 
 

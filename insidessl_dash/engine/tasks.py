@@ -11,6 +11,7 @@ from typing import Any
 
 from distributed import get_worker
 
+from insidessl_dash.engine.lab_spec import LabOutcome, LabTask
 from insidessl_dash.engine.spec import ShardOutcome, ShardTask
 
 
@@ -49,6 +50,12 @@ def run_shard(task: ShardTask) -> ShardOutcome:
 def finish(*args: Any) -> Any:
     """See `worker.finish`."""
     return _worker_side().finish(*args)
+
+
+def run_lab(task: LabTask) -> LabOutcome:
+    """See `lab_task.run_lab`; an event says that it has begun."""
+    get_worker().log_event(topic(task.run), {"begun": True})
+    return import_module("insidessl_dash.engine.lab_task").run_lab(task)
 
 
 def cancel(run: str) -> None:
