@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
+from made_lab import make_lab_outcome
 from made_results import MODELS, make_result, make_values, shipped_results
 
 from insidessl_dash.core.errors import ModelError
@@ -18,6 +19,7 @@ from insidessl_dash.corpora.known import known_corpus
 from insidessl_dash.dashboard.callbacks.choice import Catalogue
 from insidessl_dash.dashboard.callbacks.screen import Screen
 from insidessl_dash.dashboard.factory import Services
+from insidessl_dash.engine.lab_spec import LabOutcome, LabTask
 from insidessl_dash.engine.plan import corpus_digest, key_of
 from insidessl_dash.engine.service import JobService
 from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, ShardOutcome, ShardTask
@@ -98,6 +100,13 @@ class FixtureExecutor:
             )
             found.append((made, make_values(made)))
         return found
+
+    def lab(
+        self, task: LabTask, begun: Callable[[], None], check: Callable[[], None]
+    ) -> LabOutcome:
+        check()
+        begun()
+        return make_lab_outcome(task)
 
 
 def write_results(folder: Path, results: Sequence[Result]) -> None:

@@ -213,6 +213,8 @@ def test_openapi_document(client: FlaskClient) -> None:
             "matrices/{corpus}/{name}.csv", "examples", "examples/{model}/{example}",
             "examples/{model}/{example}/{sound}.{kind}",
             "examples/{model}/{example}/cells/{i}/{j}.{kind}",
+            "lab", "lab/{id}", "lab/{id}/figure", "lab/{id}.csv", "lab/{id}.json",
+            "lab/{id}/{sound}.wav",
         )
     }  # fmt: skip
     assert "multipart/form-data" in paths[f"{API}/uploads"]["post"]["requestBody"]["content"]

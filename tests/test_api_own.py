@@ -71,7 +71,7 @@ def test_what_can_be_decoded_and_what_cannot(client: FlaskClient) -> None:
     body = client.get(f"{API}/decoders").get_json()
     (model,) = body["models"]
     assert (model["model"], model["missing"], model["updates"]) == ("wav2vec2-nano", ["7"], 7)
-    assert (model["vocoder"], model["content"]) == ("Griffin-Lim", "HuBERT Nano, iteration 2")
+    assert (model["vocoder"], model["content"]) == ("Fourier", "HuBERT Nano, iteration 2")
     others = {other["model"]: other["command"] for other in body["others"]}
     assert "gcm train --model wavlm-nano" in others["wavlm-nano"]
     assert "wav2vec2-nano" not in others

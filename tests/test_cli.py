@@ -295,3 +295,25 @@ def test_results_can_be_loaded_and_drawn_in_a_notebook() -> None:
     assert results.figure().data
     assert results.provenance["melspec/curvature"].seed == 0
     assert load_result(results[0].key)[0] == results[0]
+
+
+def test_lab_types_what_the_page_says(folder: Path, tmp_path: Path) -> None:
+    """The command that a result of the lab names gives the same again."""
+    target, sounds = tmp_path / "out.json", tmp_path / "sounds"
+    done = cli("lab", folder / "u0.wav", "--perturbation", "gain", "--strength", "-6.2", "--model",
+               "melspec", "--json", target, "--out", sounds)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document = json.loads(target.read_text())
+    command = document["lenses"]["similarity"]["provenance"]["command"]
+    assert command == (
+        f"insidessl-dash lab {folder / 'u0.wav'} --perturbation gain --strength -6 --model melspec"
+    )
+    assert document["lenses"]["similarity"]["key"]
+    original, perturbed = (
+        soundfile.read(sounds / f"{name}.wav")[0] for name in ("original", "perturbed")
+    )
+    ratio = np.sqrt(np.mean(perturbed**2) / np.mean(original**2))
+    assert ratio == pytest.approx(10 ** (-6 / 20), rel=1e-3)
+    assert "neither a file nor an utterance" in refused(
+        cli("lab", "u9", "--perturbation", "gain", "--strength", 0)
+    )

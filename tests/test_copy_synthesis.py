@@ -194,7 +194,7 @@ def test_the_command_measures_held_out_speakers(folder: Path, stored: Path, tmp_
     assert set(result.ids) == by_one
     assert result.corpus.speakers == 1
     assert result.speakers == "speakers held out of the training of tiny-vocoder"
-    assert [v.name for v in result.vocoders] == ["Fourier vocoder", "Griffin-Lim"]
+    assert [v.name for v in result.vocoders] == ["Fourier vocoder, then Griffin-Lim", "Griffin-Lim"]
     assert result.vocoders[0].source == "tiny-vocoder"
     assert len(result.vocoders[0].weights_sha256) == 64
     assert str(tmp_path) not in result.vocoders[0].source

@@ -43,9 +43,11 @@ from insidessl_dash.dashboard.figures.gcm import (
 from insidessl_dash.dashboard.figures.gcm_insights import blocks, insights
 from insidessl_dash.dashboard.figures.gcm_words import caption, cell_table, summary_table
 from insidessl_dash.dashboard.figures.training_runs import VALUES
+from insidessl_dash.results.copy_synthesis import CopySynthesis, Measure, Scores, VocoderScores
 from insidessl_dash.results.explorer import Examples
-from insidessl_dash.results.matrix import Group, MatrixResult
+from insidessl_dash.results.matrix import Group, MatrixResult, VocoderInfo
 from insidessl_dash.results.matrix_files import Matrices
+from insidessl_dash.results.schema import CorpusInfo
 
 METRICS: dict[Group, str] = {
     "content": "content", "identity": "speaker", "prosody": "f0_rmse_cents", "function": DROP,
@@ -210,6 +212,37 @@ def test_tables_have_every_number() -> None:
 
 
 # -- the cards ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("heard", "says"), [("Fine", "has the highest"), ("Rough", "not the highest")]
+)
+def test_what_vocoders_keep_stands_beside_the_numbers(heard: str, says: str) -> None:
+    def scores(mean: float) -> Scores:
+        return Scores(mean=mean, std=0.01, n=1, values=[mean], reasons={})
+
+    report = CopySynthesis(
+        corpus=CorpusInfo(name="made", digest="d" * 64, utterances=1, seconds=2.0),
+        speakers="all speakers of the corpus",
+        ids=["u"],
+        measures={"stoi": Measure(title="STOI", unit="", higher_is_better=True)},
+        vocoders=[
+            VocoderScores(name=name, source="", weights_sha256="", measures={"stoi": scores(mean)})
+            for name, mean in (("Fine", 0.91), ("Rough", 0.72))
+        ],
+        own_phases={"stoi": scores(0.98)},
+        utterances=[],
+        provenance=make_matrix().provenance,
+    )
+    heard_here = make_matrix().model_copy(
+        update={"vocoder": VocoderInfo(name=heard, weights_sha256="")}
+    )
+    painted = gcm.render([drawn(heard_here)], METRICS, [], SCREEN, report)["paint"]
+    html = painted[ids.GCM_NUMBERS]
+    assert says in html
+    assert [value in html for value in ("0.91", "0.72", "0.98")] == [True] * 3
+    without = gcm.render([drawn()], METRICS, [], SCREEN)["paint"]
+    assert "What the vocoder keeps" not in without[ids.GCM_NUMBERS]
 
 
 def cards(result: MatrixResult) -> dict[str, Any]:

@@ -714,6 +714,7 @@ def decoders(tmp_path: Path) -> Path:
 def run(spoken: Path, decoders: Path, *more: str):
     words = ["gcm", "evaluate", "--model", "melspec", "--decoders", str(decoders)]
     words += ["--content", "hubert-nano:6", "--speaker", "wav2vec2-nano"]
+    words += [] if "--vocoder" in more else ["--vocoder", "griffin-lim"]
     return CliRunner().invoke(app, [*words, "--corpus", str(spoken), *more])
 
 

@@ -11,19 +11,26 @@ import pytest
 import torch
 
 from insidessl_dash.audio import torchaudio_cpu  # noqa: F401  must precede transformers
+from insidessl_dash.cli import gcm_parts
 from insidessl_dash.core.settings import Settings
 from insidessl_dash.core.types import file_sha256
 from insidessl_dash.corpora.manifest import open_corpus
+from insidessl_dash.results.copy_synthesis import read_copy_synthesis
+from insidessl_dash.results.matrix_files import FOLDER, VOCODERS
 from insidessl_dash.results.schema import Result
 from insidessl_dash.results.store import Store
 
 SHIPPED = Settings().precomputed
 NANO = SHIPPED / "models" / "hubert-nano"
 MODELS = {
-    "melspec", "whisper-base", "ecapa-voxceleb", "hubert-nano", "hubert-nano-init",
+    "melspec", "whisper-base", "ecapa-voxceleb", "ecapa-nano", "ecapa-nano-init",
+    "hubert-nano", "hubert-nano-init",
     "hubert-nano-it2", "wav2vec2-nano", "wav2vec2-nano-init", "wavlm-nano", "wavlm-nano-init",
 }  # fmt: skip
-MEMBERS = sorted(path.parent.name for path in SHIPPED.glob("models/*/card.json"))
+VOCODER = SHIPPED / "models" / "fourier-vocoder"
+MEMBERS = sorted(
+    path.parent.name for path in SHIPPED.glob("models/*/card.json") if path.parent != VOCODER
+)
 
 
 def test_the_manifest_lists_every_file_with_digest_and_licence() -> None:
@@ -113,6 +120,21 @@ def test_every_member_beats_chance_and_its_initialisation(name: str) -> None:
     assert sign * score["value"] > sign * score["chance"]
     assert sign * score["value"] > sign * score["at_initialisation"]
     assert card["held_out"][score["metric"]] == score["value"]
+
+
+def test_the_vocoder_that_is_heard_by_default_is_the_best_of_those_measured() -> None:
+    card = json.loads((VOCODER / "card.json").read_text())
+    assert card["weights_sha256"] == file_sha256(VOCODER / "model.safetensors")
+    assert (VOCODER / "model.safetensors").stat().st_size <= 12_000_000
+    measured = read_copy_synthesis(SHIPPED / FOLDER / VOCODERS)
+    assert measured is not None
+    assert f"shipped:{VOCODER.name}" == gcm_parts.VOCODER
+    for measure in ("stoi", "mel_l1"):
+        best = measured.best(measure)
+        assert best is not None
+        assert best.weights_sha256 == card["weights_sha256"]
+    spoken_by = set(card["data"]["held_out_speakers"])
+    assert {u.speaker for u in measured.utterances} <= spoken_by
 
 
 def test_dynamics_ship_at_log_spaced_updates() -> None:

@@ -49,7 +49,7 @@ def test_built_in_models_cover_the_families_in_both_sizes() -> None:
     supervised = {c.name for c in BUILT_IN if c.supervised}
     assert supervised == {
         "whisper-base", "data2vec-base-10m", "data2vec-base-100h", "data2vec-base-960h",
-        "ecapa-voxceleb",
+        "ecapa-voxceleb", "ecapa-nano",
     }  # fmt: skip
 
 

@@ -17,6 +17,9 @@ _SO = "speechocean762 (OpenSLR 101), CC BY 4.0"
 _LS = "LibriSpeech train-clean-100 (OpenSLR 12), CC BY 4.0"
 RULES = (
     ("demo/", "Apache-2.0", "synthetic speech; see demo/LICENCES.md"),
+    ("gcm/examples/", "Apache-2.0", "decoded by this project from its demo corpus"),
+    ("gcm/decoders/", "Apache-2.0", f"trained by this project on {_SO}, and {_LS}"),
+    ("gcm/", "Apache-2.0", f"computed by this project from {_SO}"),
     ("models/", "Apache-2.0", f"trained by this project on {_SO}, and {_LS}"),
     ("results/demo/", "Apache-2.0", "computed by this project from the demo corpus"),
     ("results/librispeech", "Apache-2.0", f"computed by this project from {_LS}"),

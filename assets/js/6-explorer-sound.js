@@ -24,6 +24,7 @@
 
   // A browser that has no decoder for Opus gets the same sound as WAV.
   async function decoded(place) {
+    if (place.lossless) return fetched(`${place.base}.wav?v=${place.version}`);
     try {
       return await fetched(`${place.base}.opus?v=${place.version}`);
     } catch (error) {

@@ -99,7 +99,7 @@ def _gaussian_noise(samples: Samples, rng: np.random.Generator) -> Samples:
 def _pitch_shift(samples: Samples, rng: np.random.Generator) -> Samples:
     from audiomentations import PitchShift
 
-    return _with(PitchShift, samples, num_semitones=rng.uniform(*PITCH_SEMITONES))
+    return transformed(PitchShift, samples, num_semitones=rng.uniform(*PITCH_SEMITONES))
 
 
 def _gain(samples: Samples, rng: np.random.Generator) -> Samples:
@@ -112,10 +112,10 @@ def _time_mask(samples: Samples, rng: np.random.Generator) -> Samples:
     least, most = (int(share * len(samples)) for share in MASKED_SHARE)
     length = int(rng.integers(least, most, endpoint=True))
     start = int(rng.integers(0, len(samples) - length, endpoint=True))
-    return _with(TimeMask, samples, t=length, t0=start)
+    return transformed(TimeMask, samples, t=length, t0=start)
 
 
-def _with(transform: Any, samples: Samples, **parameters: Any) -> Samples:
+def transformed(transform: Any, samples: Samples, **parameters: Any) -> Samples:
     """Run a transform of audiomentations with parameters drawn here."""
     fixed = transform(p=1.0)
     fixed.parameters = {"should_apply": True, **parameters}
@@ -130,7 +130,7 @@ def _chain(samples: Samples, rng: np.random.Generator, *, steps: Sequence[Step])
     return samples
 
 
-def _noise_at(samples: Samples, rng: np.random.Generator, *, snr_db: float) -> Samples:
+def noise_at(samples: Samples, rng: np.random.Generator, *, snr_db: float) -> Samples:
     """White noise at a ratio of mean powers over the whole utterance."""
     noise = rng.standard_normal(len(samples))
     power = np.mean(np.square(samples, dtype=np.float64)) / 10.0 ** (snr_db / 10.0)
@@ -138,7 +138,8 @@ def _noise_at(samples: Samples, rng: np.random.Generator, *, snr_db: float) -> S
     return samples + noise.astype(np.float32)
 
 
-def _speed(samples: Samples, rng: np.random.Generator, *, factor: float) -> Samples:
+def speed(samples: Samples, rng: np.random.Generator, *, factor: float) -> Samples:
+    """Played at `factor` times the speed: ceil(n / factor) samples."""
     return resample(samples, round(factor * SAMPLE_RATE))
 
 
@@ -184,7 +185,7 @@ _ALL = (
             f"noise_{snr_db}db",
             f"Noise at {snr_db} dB",
             f"White noise at a signal-to-noise ratio of {snr_db} dB over the whole utterance.",
-            partial(_noise_at, snr_db=float(snr_db)),
+            partial(noise_at, snr_db=float(snr_db)),
         )
         for snr_db in (20, 10, 5, 0)
     ),
@@ -194,7 +195,7 @@ _ALL = (
             title,
             f"Played at {factor:g} times the speed: duration and pitch change together, so frames "
             "no longer match and only utterance means can be compared.",
-            partial(_speed, factor=factor),
+            partial(speed, factor=factor),
             ("torchaudio",),
             keeps_length=False,
         )

@@ -9,33 +9,42 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from insidessl_dash.cli.analysis import Seed, Source, _cards
+from insidessl_dash.cli.gcm_parts import (
+    CONTENT,
+    SPEAKER,
+    VOCODER,
+    Content,
+    Decoders,
+    Speaker,
+    Steps,
+    Threads,
+    VocoderOption,
+    load_judge,
+    model_of,
+    open_vocoder,
+    training_card_of,
+)
 from insidessl_dash.cli.output import out, progress_bar, warn
 from insidessl_dash.core.errors import ConfigError, StorageError
 from insidessl_dash.core.settings import settings
 
 if TYPE_CHECKING:
     from insidessl_dash.corpora.manifest import Corpus
-    from insidessl_dash.generation.vocoder import Vocoder
     from insidessl_dash.results.matrix import MatrixResult
     from insidessl_dash.results.store import Blobs
-    from insidessl_dash.results.training_card import TrainingCard
 
 ENOUGH = 40
 SPEAKERS = 20
 """Fewest utterances and speakers of a matrix that is shown as evidence."""
 
-GRIFFIN_LIM = "griffin-lim"
-
 
 def evaluate(
     model: Annotated[str, typer.Option(help="The encoder whose layers are decoded.")],
-    decoders: Annotated[str, typer.Option(help="Its decoders: folder or shipped:NAME.")],
+    decoders: Decoders,
     corpus: Annotated[
         str, typer.Option(help="Known corpus or manifest, with speaker and seconds on every row.")
     ],
-    vocoder: Annotated[
-        str, typer.Option(help="Folder, shipped:NAME, hub id, or griffin-lim.")
-    ] = GRIFFIN_LIM,
+    vocoder: VocoderOption = VOCODER,
     out_folder: Annotated[
         Path | None,
         typer.Option("--out", help="The matrix goes to CORPUS/MODEL in it. Default: this home."),
@@ -43,17 +52,13 @@ def evaluate(
     utterances: Annotated[
         int, typer.Option(help="Of 2 to 6 s, spread over the speakers.", min=1)
     ] = ENOUGH,
-    content: Annotated[
-        str, typer.Option(help="Model that scores content, or MODEL:LAYER; not the encoder.")
-    ] = "whisper-base",
-    speaker: Annotated[
-        str, typer.Option(help="Model that scores the voice, or MODEL:LAYER; not the encoder.")
-    ] = "ecapa-voxceleb",
+    content: Content = CONTENT,
+    speaker: Speaker = SPEAKER,
     all_speakers: Annotated[
         bool, typer.Option("--all-speakers", help="Not only those that training held out.")
     ] = False,
-    steps: Annotated[int | None, typer.Option(help="Of the flow's solver.", min=1)] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
+    steps: Steps = None,
+    threads: Threads = None,
     seed: Seed = 0,
     source: Source = None,
 ) -> None:
@@ -66,17 +71,15 @@ def evaluate(
     from insidessl_dash.encoders.loading import load_encoder
     from insidessl_dash.engine.matrix import choose_utterances, evaluate_matrix, forget
     from insidessl_dash.engine.worker import public_source
-    from insidessl_dash.generation.content import Content, Identity
     from insidessl_dash.generation.decoders import load_decoders
-    from insidessl_dash.generation.judge import Judge
     from insidessl_dash.notebook import open_audio
     from insidessl_dash.results.matrix import MatrixConfig, matrix_name
     from insidessl_dash.results.matrix_files import FOLDER, write_matrix
 
     if threads:
         torch.set_num_threads(threads)
-    (heard, content_layer), (known, voice_layer) = _named(content), _named(speaker)
-    cards = {card.name: card for card in _cards([model, heard, known], source)}
+    judges = [model_of(content), model_of(speaker)]
+    cards = {card.name: card for card in _cards([model, *judges], source)}
     speech = open_audio(corpus)
     if not all_speakers:
         speech = _held_out(speech, decoders, vocoder)
@@ -86,12 +89,9 @@ def evaluate(
         warn(f"{utterances} utterances: a first look. Evidence takes {ENOUGH}, by {SPEAKERS}.")
     encoder = load_encoder(cards[model])
     bank = load_decoders(decoders, device=encoder.device)
-    waves = _vocoder(vocoder, encoder.device)
-    judge = Judge(
-        Content(load_encoder(cards[heard]), content_layer),
-        Identity(load_encoder(cards[known]), voice_layer),
-    )
-    trained = _card(decoders)
+    waves = open_vocoder(vocoder, encoder.device)
+    judge = load_judge(content, speaker, cards)
+    trained = training_card_of(decoders)
     words = ["insidessl-dash", "gcm", "evaluate", "--model", model]
     words += ["--decoders", public_source(decoders), "--vocoder", public_source(vocoder)]
     words += ["--corpus", corpus, "--utterances", str(utterances)]
@@ -129,29 +129,6 @@ def _kept() -> Blobs | None:
         return None
 
 
-def _named(judge: str) -> tuple[str, str | None]:
-    """``MODEL`` or ``MODEL:LAYER``."""
-    name, _, layer = judge.partition(":")
-    return name, layer or None
-
-
-def _vocoder(source: str, device: str) -> Vocoder:
-    from insidessl_dash.generation.vocoder import GriffinLim, load_vocoder
-
-    return GriffinLim() if source == GRIFFIN_LIM else load_vocoder(source, device=device)
-
-
-def _card(source: str) -> TrainingCard | None:
-    """The training card of decoders or of a vocoder; None where it has none."""
-    from insidessl_dash.encoders.sources import find_checkpoint
-    from insidessl_dash.results.training_card import read_training_card
-
-    if source == GRIFFIN_LIM:
-        return None
-    found = find_checkpoint(source, precomputed=settings().precomputed, weights=False)
-    return read_training_card(found.folder)
-
-
 def _held_out(speech: Corpus, decoders: str, vocoder: str) -> Corpus:
     """Speech of the speakers that the training of decoders and vocoder never heard.
 
@@ -159,14 +136,14 @@ def _held_out(speech: Corpus, decoders: str, vocoder: str) -> Corpus:
         ConfigError: Nobody knows who they are, or the corpus has none of them.
     """
     otherwise = "Give --all-speakers where the corpus is not what they were trained on."
-    card = _card(decoders)
+    card = training_card_of(decoders)
     if card is None:
         raise ConfigError(
             f"--decoders {decoders}: no training card there that names held-out speakers. "
             f"{otherwise}"
         )
     left = set(card.data.held_out_speakers)
-    of_vocoder = _card(vocoder)
+    of_vocoder = training_card_of(vocoder)
     if of_vocoder is not None:
         left &= set(of_vocoder.data.held_out_speakers)
     if not left & {utterance.speaker for utterance in speech.utterances}:

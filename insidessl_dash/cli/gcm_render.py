@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from insidessl_dash.cli.analysis import Source, _cards
-from insidessl_dash.cli.gcm_evaluate import GRIFFIN_LIM, _card, _named, _vocoder
+from insidessl_dash.cli.gcm_parts import (
+    CONTENT,
+    SPEAKER,
+    VOCODER,
+    Content,
+    Decoders,
+    Speaker,
+    Steps,
+    Threads,
+    VocoderOption,
+    load_judge,
+    model_of,
+    open_vocoder,
+    training_card_of,
+)
 from insidessl_dash.cli.output import out, progress_bar
 from insidessl_dash.core.errors import ConfigError
 from insidessl_dash.core.settings import settings
@@ -18,27 +32,21 @@ VOICES = 4
 
 def render(
     model: Annotated[str, typer.Option(help="The encoder whose layers are decoded.")],
-    decoders: Annotated[str, typer.Option(help="Its decoders: folder or shipped:NAME.")],
+    decoders: Decoders,
     corpus: Annotated[str, typer.Option(help="Known corpus, folder or manifest.")] = "demo",
     utterance: Annotated[
         list[str] | None, typer.Option(help="Id of one; repeatable. Default: four voices.")
     ] = None,
-    vocoder: Annotated[
-        str, typer.Option(help="Folder, shipped:NAME, hub id, or griffin-lim.")
-    ] = GRIFFIN_LIM,
+    vocoder: VocoderOption = VOCODER,
     out_folder: Annotated[
         Path | None,
         typer.Option("--out", help="Examples go to MODEL/UTTERANCE in it. Default: this home."),
     ] = None,
-    content: Annotated[
-        str, typer.Option(help="Model that scores content, or MODEL:LAYER; not the encoder.")
-    ] = "whisper-base",
-    speaker: Annotated[
-        str, typer.Option(help="Model that scores the voice, or MODEL:LAYER; not the encoder.")
-    ] = "ecapa-voxceleb",
-    steps: Annotated[int | None, typer.Option(help="Of the flow's solver.", min=1)] = None,
+    content: Content = CONTENT,
+    speaker: Speaker = SPEAKER,
+    steps: Steps = None,
     gain_db: Annotated[float, typer.Option(help="The one gain of all cells.")] = 0.0,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
+    threads: Threads = None,
     source: Source = None,
 ) -> None:
     """Decode, score and keep every cell of some utterances as sound, which the page then plays."""
@@ -46,17 +54,15 @@ def render(
 
     from insidessl_dash.encoders.loading import load_encoder
     from insidessl_dash.engine.examples import choose_examples, make_example
-    from insidessl_dash.generation.content import Content, Identity
     from insidessl_dash.generation.decoders import load_decoders
-    from insidessl_dash.generation.judge import Judge
     from insidessl_dash.notebook import open_audio
     from insidessl_dash.results.explorer import FOLDER
     from insidessl_dash.results.matrix import MatrixConfig, matrix_name
 
     if threads:
         torch.set_num_threads(threads)
-    (heard, content_layer), (known, voice_layer) = _named(content), _named(speaker)
-    cards = {card.name: card for card in _cards([model, heard, known], source)}
+    judges = [model_of(content), model_of(speaker)]
+    cards = {card.name: card for card in _cards([model, *judges], source)}
     speech = open_audio(corpus)
     if utterance:
         by_id = {u.id: u for u in speech.utterances}
@@ -71,12 +77,9 @@ def render(
         chosen = choose_examples(speech, VOICES)
     encoder = load_encoder(cards[model])
     bank = load_decoders(decoders, device=encoder.device)
-    waves = _vocoder(vocoder, encoder.device)
-    judge = Judge(
-        Content(load_encoder(cards[heard]), content_layer),
-        Identity(load_encoder(cards[known]), voice_layer),
-    )
-    trained = _card(decoders)
+    waves = open_vocoder(vocoder, encoder.device)
+    judge = load_judge(content, speaker, cards)
+    trained = training_card_of(decoders)
     target = (out_folder or settings().home / FOLDER) / matrix_name(model, bank.preset, bank.tokens)
     with progress_bar() as progress:
         for each in chosen:

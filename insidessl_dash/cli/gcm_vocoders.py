@@ -26,12 +26,15 @@ def vocoders(
     corpus: Annotated[
         str, typer.Option(help="Known corpus or manifest, with a speaker on every row.")
     ],
-    out_file: Annotated[Path, typer.Option("--out", help="The result, a JSON file.")],
     vocoder: Annotated[
         list[str] | None,
         typer.Option(
             "--vocoder", help="Folder, shipped:NAME or hub id; repeatable. Griffin-Lim always is."
         ),
+    ] = None,
+    out_file: Annotated[
+        Path | None,
+        typer.Option("--out", help="The result, a JSON file. Default: where the page looks."),
     ] = None,
     utterances: Annotated[
         int, typer.Option(help="At most so many, spread over the speakers.", min=1)
@@ -49,9 +52,11 @@ def vocoders(
     from insidessl_dash.generation.vocoder import GriffinLim, Vocoder, load_vocoder
     from insidessl_dash.notebook import open_audio
     from insidessl_dash.results.copy_synthesis import CopySynthesis, write_copy_synthesis
+    from insidessl_dash.results.matrix_files import FOLDER, VOCODERS
     from insidessl_dash.results.provenance import now, versions
     from insidessl_dash.results.schema import CorpusInfo, Provenance
 
+    out_file = out_file or settings().home / FOLDER / VOCODERS
     check_target(str(out_file))
     sources = list(dict.fromkeys(vocoder or []))
     speech = open_audio(corpus)
@@ -68,7 +73,8 @@ def vocoders(
         )
     started = time.monotonic()
     with progress_bar() as progress:
-        found = method.copy_synthesis({**loaded, GriffinLim.name: GriffinLim()}, chosen, progress)
+        floor = GriffinLim()
+        found = method.copy_synthesis({**loaded, floor.name: floor}, chosen, progress)
     used = [info for info in found.utterances if info.error is None]
     words = ["insidessl-dash", "gcm", "vocoders", "--corpus", corpus]
     words += [word for source in loaded for word in ("--vocoder", source)]
@@ -94,7 +100,7 @@ def vocoders(
             versions=versions(),
             device="cpu",
             seed=seed,
-            command=shlex.join([*words, "--out", out_file.name]),
+            command=shlex.join(words),
             wall_s=round(time.monotonic() - started, 2),
             analysis_version=VERSION,
         ),

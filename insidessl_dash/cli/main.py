@@ -12,6 +12,7 @@ import typer
 
 from insidessl_dash import __version__
 from insidessl_dash.cli import analysis, data, gcm, jobs, models, probing, serving, training
+from insidessl_dash.cli.lab import lab
 from insidessl_dash.cli.verification import verification
 from insidessl_dash.core.errors import InsideSSLError
 
@@ -29,6 +30,7 @@ app.command("analyze")(analysis.analyze)
 app.command("precompute")(analysis.precompute)
 app.command("verify")(analysis.verify)
 app.command("dynamics")(analysis.dynamics)
+app.command("lab")(lab)
 app.command("verification")(verification)
 app.command("pretrain")(training.pretrain)
 models.app.command("rebuild")(training.rebuild)

@@ -17,6 +17,7 @@ from insidessl_dash.core.cards import ModelCard
 _ENGLISH_ONLY = "Trained on English read speech: weak evidence about other languages and styles."
 _ENGLISH_MIXED = "Trained on English speech, mostly read: weak evidence about other languages."
 _MIX_94K = "94,000 h: Libri-Light 60,000, GigaSpeech 10,000, VoxPopuli 24,000"
+_FEW_HOURS = "a few hours of English speech: speechocean762 and a LibriSpeech excerpt"
 _LIBRISPEECH = "LibriSpeech, 960 h"
 _LIBRILIGHT = "Libri-Light, 60,000 h"
 _UNISPEECH_LICENCE = "CC-BY-SA-3.0"
@@ -41,7 +42,7 @@ def _nano(name: str, family: str, title: str, objective: str, paper: str) -> Mod
         layers=12,
         source=f"shipped:{name}",
         objective=objective,
-        data="a few hours of English speech: speechocean762 and a LibriSpeech excerpt",
+        data=_FEW_HOURS,
         licence="Apache-2.0",
         paper=paper,
         not_for="12 x 192, trained on a few hours: shows dynamics, not the quality of Base models.",
@@ -280,6 +281,25 @@ BUILT_IN: tuple[ModelCard, ...] = (
             "masked prediction of k-means clusters of layer 8 of hubert-nano while other speech "
             "and noise are mixed in; at the start unmasked frames count too",
             "arXiv:2110.13900",
+        )
+    ),
+    *_with_untrained(
+        ModelCard(
+            name="ecapa-nano",
+            title="ECAPA-TDNN Nano",
+            family="ecapa",
+            size="nano",
+            kind="ecapa",
+            source="shipped:ecapa-nano",
+            objective="classification of 451 speakers with an additive angular margin",
+            data=_FEW_HOURS,
+            layers=6,
+            supervised=True,
+            licence="Apache-2.0",
+            paper="arXiv:2005.07143",
+            not_for="192 channels, trained on a few hours of 451 speakers: a contrast to "
+            "self-supervision at the same scale, no speaker model to rely on. Its last layer is "
+            "one vector an utterance, so no path and no spread there.",
         )
     ),
 )

@@ -28,13 +28,14 @@ from insidessl_dash.dashboard.routes.cards import register_cards
 from insidessl_dash.dashboard.routes.cells import register_cell_pages
 from insidessl_dash.dashboard.routes.owner import current_owner
 from insidessl_dash.dashboard.routes.security import allow_inline_scripts
-from insidessl_dash.dashboard.routes.server import create_server
+from insidessl_dash.dashboard.routes.server import create_lab, create_server
 from insidessl_dash.results.explorer import Example, Examples
 from insidessl_dash.results.matrix_files import Matrices
 from insidessl_dash.results.store import Store
 from insidessl_dash.results.trajectories import Trajectories
 
 if TYPE_CHECKING:
+    from insidessl_dash.engine.lab import Lab
     from insidessl_dash.engine.service import JobService
     from insidessl_dash.engine.uploads import Uploads
 
@@ -71,6 +72,18 @@ class Services:
         )
         if start is not None:
             threading.Thread(target=_quietly, args=(start,), name="warm", daemon=True).start()
+
+    def beside(self, lab: Lab) -> None:
+        """Close the lab with the rest, and let it forget the uploads that expire."""
+        known = self.uploads.on_expire
+
+        def expired(owner: str, uploads: set[str]) -> None:
+            if known is not None:
+                known(owner, uploads)
+            lab.forget(owner, uploads)
+
+        self.uploads.on_expire = expired
+        self._running.callback(lab.close)
 
     def close(self) -> None:
         """Stop taking work and close what is open."""
@@ -113,9 +126,10 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     """
     settings = settings or process_settings()
     services = services or create_services(settings)
-    server = create_server(
-        services.store, services.service, services.uploads, settings, services.registry
-    )
+    rooms = (services.store, services.service, services.uploads, settings, services.registry)
+    lab = create_lab(*rooms)
+    services.beside(lab)
+    server = create_server(*rooms, lab)
     catalogue = Catalogue(
         store=services.store,
         registry=services.registry,

@@ -86,6 +86,9 @@ GCM_PROVENANCE = "gcm-provenance"
 EXPLORER = "explorer-root"
 OWN_MATRIX = "own-matrix"
 
+# Signal Lab; its script makes what is in it
+LAB = "lab-root"
+
 # Analyze
 DROP = "drop"
 FILES = "files"

@@ -59,6 +59,15 @@ def matrix_export(corpus: str, name: str, kind: str) -> str:
     return f"{API}/matrices/{quote(corpus, safe='')}/{quote(name, safe='')}.{kind}"
 
 
+def lab_export(id: str, kind: str) -> str:
+    """Where an answer of the Signal Lab is exported as ``csv`` or ``json``.
+
+    >>> lab_export("0f", "csv")
+    '/api/v1/lab/0f.csv'
+    """
+    return f"{API}/lab/{quote(id, safe='')}.{kind}"
+
+
 def example(model: str, name: str) -> str:
     """Where an example of the audio explorer is; its sounds are below.
 

@@ -10,16 +10,18 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from typing import Any
 
 import dask
 from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, wait
-from distributed.client import FutureCancelledError
+from distributed.client import ClosedClientError, FutureCancelledError
 
 from insidessl_dash.core.errors import InsideSSLError
 from insidessl_dash.core.settings import settings
 from insidessl_dash.core.types import stable_hash
 from insidessl_dash.engine import tasks as remote
+from insidessl_dash.engine.lab_spec import LabOutcome, LabTask
 from insidessl_dash.engine.own_spec import MatrixPart, MatrixTask
 from insidessl_dash.engine.plan import fingerprint
 from insidessl_dash.engine.run import Advance
@@ -27,6 +29,7 @@ from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, Shard
 from insidessl_dash.results.schema import Result, Values
 
 _POLL_S = 0.2
+_LAB_POLL_S = 0.05
 _WORKER_S = 60
 
 
@@ -219,6 +222,33 @@ class DaskExecutor:
         """See `worker.finish`."""
         return self._call(remote.finish, *args)
 
+    def lab(
+        self, task: LabTask, begun: Callable[[], None], check: Callable[[], None]
+    ) -> LabOutcome:
+        """See `lab_task.run_lab`: before everything that waits, and given up while it waits.
+
+        Args:
+            task: What to do.
+            begun: Called once a worker has begun.
+            check: Called while waiting; raises `Cancelled` to give up.
+        """
+        client = self._connected()
+        client.subscribe_topic(remote.topic(task.run), lambda _event: begun())
+        future = client.submit(remote.run_lab, task, pure=False, priority=20)
+        try:
+            while not future.done():
+                check()
+                with suppress(TimeoutError, FutureTimeout), client.as_current():
+                    wait(future, timeout=_LAB_POLL_S)
+            return self._result(future)
+        except (FutureCancelledError, CancelledError) as error:
+            raise _lost(error) from error
+        finally:
+            with suppress(ClosedClientError):
+                if not future.done():
+                    client.cancel([future], force=True)
+                client.unsubscribe_topic(remote.topic(task.run))
+
     def close(self) -> None:
         """Disconnect, and stop the local cluster."""
         with self._lock:
@@ -229,6 +259,11 @@ class DaskExecutor:
             self._client = self._cluster = None
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        client = self._connected()
+        return self._result(client.submit(function, *args, pure=False, priority=10))
+
+    def _connected(self) -> Client:
+        """The client, with a worker to work for it."""
         client = self.client()
         if not self.ready:
             try:
@@ -238,7 +273,7 @@ class DaskExecutor:
                     f"No worker is connected to {self._address or 'the local scheduler'}. "
                     "Start one: insidessl-dash worker ADDRESS."
                 ) from error
-        return self._result(client.submit(function, *args, pure=False, priority=10))
+        return client
 
     def _result(self, future: Future) -> Any:
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from insidessl_dash.engine import own_worker, worker
+from insidessl_dash.engine import lab_task, own_worker, worker
+from insidessl_dash.engine.lab_spec import LabOutcome, LabTask
 from insidessl_dash.engine.own_spec import MatrixPart, MatrixTask
 from insidessl_dash.engine.run import Advance
 from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, ShardOutcome, ShardTask
@@ -52,3 +53,11 @@ class InlineExecutor:
     def finish(self, *args: Any) -> list[tuple[Result, Values]]:
         """See `worker.finish`."""
         return worker.finish(*args)
+
+    def lab(
+        self, task: LabTask, begun: Callable[[], None], check: Callable[[], None]
+    ) -> LabOutcome:
+        """See `lab_task.run_lab`."""
+        check()
+        begun()
+        return lab_task.run_lab(task)

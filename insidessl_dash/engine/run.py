@@ -18,6 +18,7 @@ from insidessl_dash.core.errors import AudioError, StorageError
 from insidessl_dash.core.progress import ProgressHook
 from insidessl_dash.core.types import stable_hash
 from insidessl_dash.corpora.manifest import Corpus
+from insidessl_dash.engine.lab_spec import LabOutcome, LabTask
 from insidessl_dash.engine.own_spec import MatrixPart, MatrixTask
 from insidessl_dash.engine.plan import digests, key_of, make_shards, shard_key
 from insidessl_dash.engine.spec import EncoderInfo, LensPlan, LensRequest, ShardOutcome, ShardTask
@@ -52,6 +53,12 @@ class Executor(Protocol):
         self, tasks: list[MatrixTask], advance: Advance, check: Callable[[], None]
     ) -> Iterator[tuple[MatrixTask, MatrixPart]]:
         """Yield each part of a matrix as it is done, in any order; `advance` hears of cells."""
+        ...
+
+    def lab(
+        self, task: LabTask, begun: Callable[[], None], check: Callable[[], None]
+    ) -> LabOutcome:
+        """Perturb a clip and compare layers; `check` may raise until `begun` was called."""
         ...
 
 

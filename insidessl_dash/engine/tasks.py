@@ -11,6 +11,7 @@ from typing import Any
 
 from distributed import get_worker
 
+from insidessl_dash.engine.lab_spec import LabOutcome, LabTask
 from insidessl_dash.engine.own_spec import MatrixPart, MatrixTask
 from insidessl_dash.engine.spec import ShardOutcome, ShardTask
 
@@ -60,6 +61,12 @@ def run_matrix(task: MatrixTask) -> MatrixPart:
 def finish(*args: Any) -> Any:
     """See `worker.finish`."""
     return _worker_side().finish(*args)
+
+
+def run_lab(task: LabTask) -> LabOutcome:
+    """See `lab_task.run_lab`; an event says that it has begun."""
+    get_worker().log_event(topic(task.run), {"begun": True})
+    return import_module("insidessl_dash.engine.lab_task").run_lab(task)
 
 
 def cancel(run: str) -> None:

@@ -57,6 +57,15 @@ def _load(card: dict[str, Any]) -> Encoder:
     return _encoder(json.dumps(card, sort_keys=True), files)
 
 
+def kept_encoder(card: dict[str, Any]) -> Encoder:
+    """The encoder of a card; the last few stay in memory until their files change.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    return _load(card)
+
+
 def warm(model: str = "hubert-nano") -> None:
     """Load the default model and run a second of noise through it, so that a first job is fast."""
     from insidessl_dash.audio.perturb import perturb

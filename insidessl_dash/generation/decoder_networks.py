@@ -1,7 +1,7 @@
 """Networks of a stack of decoders: every parameter has a leading axis, one entry a decoder.
 
 One matrix product then serves all decoders, and any of them are taken out by indexing that axis.
-All decoders of a stack start from the same numbers.
+All decoders of a stack start from the same numbers; training may give `straight` others.
 """
 
 from __future__ import annotations

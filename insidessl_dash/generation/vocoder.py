@@ -1,4 +1,4 @@
-"""From a log-mel spectrogram to a waveform: three vocoders behind one interface."""
+"""From a log-mel spectrogram to a waveform: vocoders behind one interface."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ _HIFIGAN_TYPES = {"hifigan", "speecht5_hifigan"}
 """Its ``model_type`` in older and newer releases of transformers."""
 
 
+_MOMENTUM = 0.99
+
+
 class Vocoder(Protocol):
     """Turns log-mels in the convention of `mel.log_mel` into waveforms.
 
@@ -50,8 +53,11 @@ class Vocoder(Protocol):
 
 def load_vocoder(
     source: str, *, device: str = "cpu", precomputed: Path | None = None
-) -> FourierVocoder | HifiGanVocoder:
+) -> GriffinLim | HifiGanVocoder:
     """Load a trained vocoder; ``config.json`` says which kind it is.
+
+    Of a `FourierVocoder` the phases are the start of `GriffinLim`: the small one that ships keeps
+    more that way than either does alone.
 
     Args:
         source: Folder, ``shipped:NAME`` or hub id (`PUBLIC`).
@@ -63,18 +69,14 @@ def load_vocoder(
             do not belong to its ``config.json``.
     """
     checkpoint = find_checkpoint(source, precomputed=precomputed or settings().precomputed)
-    vocoder: FourierVocoder | HifiGanVocoder
     if checkpoint.model_type == fourier.MODEL_TYPE:
-        vocoder = fourier.load(checkpoint)
-    elif checkpoint.model_type in _HIFIGAN_TYPES:
-        vocoder = _load_hifigan(checkpoint)
-    else:
-        raise ModelError(
-            f"{source} is no vocoder that can be used here (model_type "
-            f"{checkpoint.model_type!r}): name a folder with a {fourier.MODEL_TYPE} or a "
-            f"{_HIFIGAN}, or the hub id {PUBLIC}."
-        )
-    return vocoder.to(device)
+        return GriffinLim(start=fourier.load(checkpoint).to(device))
+    if checkpoint.model_type in _HIFIGAN_TYPES:
+        return _load_hifigan(checkpoint).to(device)
+    raise ModelError(
+        f"{source} is no vocoder that can be used here (model_type {checkpoint.model_type!r}): "
+        f"name a folder with a {fourier.MODEL_TYPE} or a {_HIFIGAN}, or the hub id {PUBLIC}."
+    )
 
 
 class HifiGanVocoder(nn.Module):
@@ -129,19 +131,29 @@ def _load_hifigan(checkpoint: Checkpoint) -> HifiGanVocoder:
 
 
 class GriffinLim:
-    """Phases from consistency alone: nothing learned, the floor that others must beat.
+    """Phases that agree with each other: fast Griffin-Lim (Perraudin et al., WASPAA 2013).
 
-    Magnitudes are the mel times the pseudo-inverse of its filters, negative ones set to 0; phases
-    follow from fast Griffin-Lim (Perraudin et al., WASPAA 2013) starting from seeded random ones,
-    the same for every row. Computed on the CPU, row by row.
+    Magnitudes are the mel times the pseudo-inverse of its filters, negative ones set to 0. Phases
+    start from those of a trained network, or from seeded random ones, the same for every row: then
+    nothing is learned, and it is the floor that others must beat. torchaudio's function of this
+    name starts from random phases only, else this is the same.
+
+    Args:
+        iterations: Of the algorithm.
+        seed: Of random phases.
+        start: A vocoder whose phases are the start.
+
+    Attributes:
+        iterations, seed, start: As given.
+        name, weights_sha256: See `Vocoder`.
     """
 
-    name = "Griffin-Lim"
-    weights_sha256 = ""
-
-    def __init__(self, iterations: int = 60, seed: int = 0) -> None:
-        self.iterations = iterations
-        self.seed = seed
+    def __init__(
+        self, iterations: int = 60, seed: int = 0, start: FourierVocoder | None = None
+    ) -> None:
+        self.iterations, self.seed, self.start = iterations, seed, start
+        self.name = "Griffin-Lim" if start is None else f"{start.name}, then Griffin-Lim"
+        self.weights_sha256 = "" if start is None else start.weights_sha256
 
     def __call__(self, mel: Tensor) -> Tensor:
         """Waveforms, float32 (B, 256 T), of log-mels (B, T, 80).
@@ -150,26 +162,29 @@ class GriffinLim:
             ModelError: Not of that shape, or fewer than 3 frames (513 samples have 3).
         """
         fourier.check_mel(mel, shortest=3)
-        inverse = torch.linalg.pinv(mel_filters(torch.device("cpu")))
-        magnitudes = ((10.0 ** mel.cpu().double()) @ inverse).clamp(min=0).float()
+        inverse = torch.linalg.pinv(mel_filters(mel.device))
+        magnitudes = ((10.0 ** mel.double()) @ inverse).clamp(min=0).float()
         # One frame more, so that the samples behind the last frame's middle are estimated too.
         magnitudes = torch.cat([magnitudes, magnitudes[:, -1:]], dim=1).transpose(1, 2)
-        return torch.stack([self._phases(row) for row in magnitudes]).to(mel.device)
+        window = torch.hann_window(WINDOW, device=mel.device)
+        with torch.no_grad():
+            directions = self._start(mel, magnitudes, window)
+            before, share = torch.zeros_like(directions), _MOMENTUM / (1 + _MOMENTUM)
+            for _ in range(self.iterations):
+                waveforms = torch.istft(magnitudes * directions, WINDOW, HOP, window=window)
+                spectrum = torch.stft(waveforms, WINDOW, HOP, window=window, return_complex=True)
+                moved = spectrum - share * before
+                directions, before = moved / (moved.abs() + 1e-16), spectrum
+            return torch.istft(magnitudes * directions, WINDOW, HOP, window=window)
 
-    def _phases(self, magnitudes: Tensor) -> Tensor:
-        import torchaudio
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return torchaudio.functional.griffinlim(
-                magnitudes,
-                window=torch.hann_window(WINDOW),
-                n_fft=WINDOW,
-                hop_length=HOP,
-                win_length=WINDOW,
-                power=1.0,
-                n_iter=self.iterations,
-                momentum=0.99,
-                length=None,
-                rand_init=True,
-            )
+    def _start(self, mel: Tensor, magnitudes: Tensor, window: Tensor) -> Tensor:
+        """Complex numbers (B, 513, T + 1), of length 1 where a network says the phase."""
+        if self.start is not None:
+            known = self.start(mel)
+            known = torch.cat([known, torch.zeros_like(known[:, :HOP])], dim=1)
+            spectrum = torch.stft(known, WINDOW, HOP, window=window, return_complex=True)
+            spectrum = spectrum[..., : magnitudes.shape[2]]
+            return spectrum / (spectrum.abs() + 1e-16)
+        generator = torch.Generator().manual_seed(self.seed)
+        shape = magnitudes.shape[1:]
+        return torch.rand(shape, dtype=torch.complex64, generator=generator).to(mel.device)[None]

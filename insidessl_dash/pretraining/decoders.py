@@ -1,9 +1,9 @@
 """Decoders of a frozen encoder's layers, all in one run, on one forward pass a batch.
 
-So that decoders differ by their layer alone, they start from the same numbers and get the same
-crops, noise, times and number of updates, and gradients are not clipped: a norm over all of them
-would let one decoder shorten the steps of the others. What a decoder becomes does not depend on
-which others are trained beside it.
+So that decoders differ by their layer alone, they start from the same numbers, but for a
+regression on their own layer, and get the same crops, noise, times and number of updates, and
+gradients are not clipped: a norm over all of them would let one decoder shorten the steps of the
+others. What a decoder becomes does not depend on which others are trained beside it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from insidessl_dash.core.progress import ProgressHook
 from insidessl_dash.core.types import SAMPLE_RATE, stable_hash, stable_seed
 from insidessl_dash.encoders.base import Encoder
 from insidessl_dash.encoders.loading import load_encoder
-from insidessl_dash.generation.decoder_networks import SIZES, Preset
+from insidessl_dash.generation.decoder_networks import SIZES, FlowNetwork, Preset
 from insidessl_dash.generation.decoders import STEPS, DecoderBank
 from insidessl_dash.generation.mel import (
     CONVENTION,
@@ -43,6 +43,7 @@ _STATISTICS_SECONDS = 600.0
 _HELD_OUT_UTTERANCES = 12
 _HELD_OUT_SECONDS = 4.0
 _HELD_OUT_TIMES = 4
+_RIDGE = 0.1
 
 
 class DecoderSettings(RunSettings):
@@ -106,10 +107,30 @@ class DecoderRecipe(Recipe):
         self.measured = sorted(chosen[:_HELD_OUT_UTTERANCES].tolist())
 
     def build(self) -> DecoderBank:
-        """See `Recipe.build`; the encoder is no part of it."""
+        """See `Recipe.build`; the encoder is no part of it.
+
+        The straight way of a flow decoder starts from a ridge regression of the mel on its layer's
+        states over the sample: small directions of a layer would else take gradients very long.
+        """
+        bank = self._empty()
+        known = {name: torch.from_numpy(values) for name, values in self.statistics.items()}
+        bank.mel_mean.copy_(known["mel_mean"])
+        bank.mel_std.copy_(known["mel_std"])
+        bank.state_mean.copy_(known["state_mean"][self.places])
+        bank.state_std.copy_(known["state_std"][self.places])
+        if self.settings.tokens:
+            bank.centroids.copy_(known["centroids"])
+        if isinstance(bank.network, FlowNetwork):
+            straight = bank.network.straight
+            with torch.no_grad():
+                straight.weight.copy_(known["straight"][:, :-1])
+                straight.bias.copy_(known["straight"][:, -1:])
+        return bank
+
+    def _empty(self) -> DecoderBank:
         torch.manual_seed(self.seed)
         encoder, settings = self.encoder, self.settings
-        bank = DecoderBank(
+        return DecoderBank(
             self.layers,
             encoder.dims[self.places[0]],
             SIZES[settings.size],
@@ -124,14 +145,6 @@ class DecoderRecipe(Recipe):
             },
             settings.tokens,
         )
-        known = {name: torch.from_numpy(values) for name, values in self.statistics.items()}
-        bank.mel_mean.copy_(known["mel_mean"])
-        bank.mel_std.copy_(known["mel_std"])
-        bank.state_mean.copy_(known["state_mean"][self.places])
-        bank.state_std.copy_(known["state_std"][self.places])
-        if settings.tokens:
-            bank.centroids.copy_(known["centroids"])
-        return bank
 
     def loss(
         self, model: DecoderBank, batch: Batch, update: int, device: str
@@ -229,11 +242,13 @@ class DecoderRecipe(Recipe):
         Returns:
             ``mel_mean``, ``mel_std`` (80,); of every layer of the encoder with the width of the
             decoded ones (of others zeros and ones) ``state_mean`` (L, D), ``state_std`` (L,) and,
-            where there are tokens, ``centroids`` (L, k, D).
+            where there are tokens, ``centroids`` (L, k, D). For a flow ``straight``, float32
+            (N, patch D + 1, patch 80) of the N decoders, see `_straight`.
         """
         encoder, data, clusters = self.encoder, self.data, self.settings.tokens
         what = [encoder.weights_sha256, encoder.layer_policy, encoder.card.name, data.digest]
-        key = stable_hash([*what, self.seed, clusters, self.layers, CONVENTION, LEVEL_DBFS])
+        shape = [self.settings.preset, SIZES[self.settings.size].patch]
+        key = stable_hash([*what, self.seed, clusters, self.layers, CONVENTION, LEVEL_DBFS, *shape])
         path = cache / f"decoders-{key[:16]}.npz"
         if not path.exists():
             mels, frames = self._sample(progress)
@@ -261,12 +276,51 @@ class DecoderRecipe(Recipe):
                         )
                     kmeans = fit_clusters(rows, clusters, self.seed)
                     found["centroids"][place] = kmeans.cluster_centers_
+            if self.settings.preset == "flow":
+                found["straight"] = self._straight(mels, frames, found)
             with whole_file(path) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(
                     file, **{name: values.astype(np.float32) for name, values in found.items()}
                 )
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
+
+    def _straight(
+        self,
+        mels: list[NDArray[np.float32]],
+        frames: dict[int, list[NDArray[np.float32]]],
+        found: dict[str, NDArray[np.float32]],
+    ) -> NDArray[np.float32]:
+        """Ridge regression of a token's mel on the states beside it, for each decoder.
+
+        W = (X'X + 0.1 n I)^-1 X'Y over n tokens, with X as decoders read it and a last column of
+        ones, Y normalised. The states have a mean variance of 1, so directions with less than a
+        tenth of that count little: what a decoder says of another layer stays within reason.
+
+        Returns:
+            float32 (N, patch D + 1, patch 80), the last row the bias.
+        """
+        bank, patch = self._empty(), SIZES[self.settings.size].patch
+        mean, std = (torch.from_numpy(found[name]) for name in ("mel_mean", "mel_std"))
+        weights = []
+        for place, name in zip(self.places, self.layers, strict=True):
+            if self.settings.tokens:
+                bank.centroids.copy_(torch.from_numpy(found["centroids"]))
+            gram = cross = torch.zeros(())
+            tokens = 0
+            for mel, states in zip(mels, frames[place], strict=True):
+                even = len(mel) - len(mel) % patch
+                read = bank.align(bank.quantised(torch.from_numpy(states), name), even)
+                read = (read - torch.from_numpy(found["state_mean"][place])) / float(
+                    found["state_std"][place]
+                )
+                x = read.reshape(even // patch, -1).double()
+                x = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)
+                y = ((torch.from_numpy(mel[:even]) - mean) / std).reshape(len(x), -1).double()
+                gram, cross, tokens = gram + x.T @ x, cross + x.T @ y, tokens + len(x)
+            ridge = _RIDGE * tokens * torch.eye(len(gram), dtype=gram.dtype)
+            weights.append(torch.linalg.solve(gram + ridge, cross).float())
+        return torch.stack(weights).numpy()
 
     def _sample(
         self, progress: ProgressHook

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from insidessl_dash.core.errors import NotFoundError, StorageError
 from insidessl_dash.core.files import whole_file
+from insidessl_dash.results.copy_synthesis import CopySynthesis, read_copy_synthesis
 from insidessl_dash.results.matrix import MatrixResult, MatrixValues
 from insidessl_dash.results.schema import Values
 from insidessl_dash.results.store import pack_values, unpack_values
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 FOLDER = "gcm"
 """Below ``precomputed`` and below the home."""
+
+VOCODERS = "vocoders.json"
+"""In that folder, what ``gcm vocoders`` measured: how much of speech each vocoder keeps."""
 
 MATRIX = "matrix.json"
 VALUES = "values.npz"
@@ -173,6 +177,13 @@ class Matrices:
             f"No matrix {name[:64]!r} on {corpus[:64]!r} here. `insidessl-dash gcm evaluate` "
             "computes one."
         )
+
+    def vocoders(self) -> CopySynthesis | None:
+        """What vocoders keep of speech: measured on this installation, else what ships."""
+        for own in (True, False):
+            if found := read_copy_synthesis(self._places[own] / VOCODERS):
+                return found
+        return None
 
     def get(self, corpus: str, name: str) -> MatrixResult:
         """One matrix.

@@ -27,6 +27,7 @@ from insidessl_dash.dashboard.pages.markup import markup
 from insidessl_dash.dashboard.pages.parts import data_table, disclosure, save_bar
 from insidessl_dash.dashboard.pages.training import not_shown
 from insidessl_dash.dashboard.urls import GcmView
+from insidessl_dash.results.copy_synthesis import CopySynthesis
 from insidessl_dash.results.matrix import Group
 from insidessl_dash.results.matrix_files import Matrices, MatrixHeader
 
@@ -159,7 +160,7 @@ def update(
         **options,
         "view_hidden": False,
         "shown": Shown(values=urls.gcm_parameters(address), replace=search is not None),
-        **render(shown, metrics, messages, screen),
+        **render(shown, metrics, messages, screen, matrices.vocoders()),
     }  # fmt: skip
 
 
@@ -168,6 +169,7 @@ def render(
     metrics: dict[Group, str],
     messages: Sequence[str],
     screen: Screen | None,
+    vocoders: CopySynthesis | None = None,
 ) -> dict[str, Any]:
     """Everything the section shows.
 
@@ -176,6 +178,7 @@ def render(
         metrics: Of each heatmap.
         messages: Why something that was asked for is not there.
         screen: What the browser said of itself.
+        vocoders: What vocoders keep of speech; None where that was not measured.
     """
     scheme, compact = read(screen)
     places = [(matrix.result.corpus.name, matrix.name) for matrix in shown]
@@ -201,7 +204,12 @@ def render(
             for matrix in shown
         ],
         ids.GCM_PROVENANCE: page.provenance(shown, places),
-        ids.GCM_NUMBERS: disclosure("The numbers behind the heatmaps", tables) if shown else None,
+        ids.GCM_NUMBERS: [
+            disclosure("The numbers behind the heatmaps", tables),
+            *page.vocoders(vocoders, shown),
+        ]
+        if shown
+        else None,
     }
     kind = "" if shown else " is-empty"
     return {

@@ -8,6 +8,7 @@ from insidessl_dash.dashboard.figures.gcm import Matrix, Sheet
 from insidessl_dash.dashboard.figures.insights import signed_number
 from insidessl_dash.dashboard.figures.points import number
 from insidessl_dash.dashboard.figures.words import Table, corpus_title
+from insidessl_dash.results.copy_synthesis import CopySynthesis, Scores
 from insidessl_dash.results.matrix import MatrixResult, Spread
 
 READING = (
@@ -99,6 +100,42 @@ def summary_table(result: MatrixResult) -> Table:
     return Table(columns, rows)
 
 
+def vocoder_table(result: CopySynthesis) -> Table:
+    """What each vocoder keeps of speech, and what its mel does: mean and deviation."""
+
+    def cells(measures: dict[str, Scores]) -> list[str]:
+        return [_spread(measures[name]) for name in result.measures]
+
+    columns = [
+        f"{measure.title}{f' ({measure.unit})' if measure.unit else ''}, "
+        f"{'higher' if measure.higher_is_better else 'lower'} is better"
+        for measure in result.measures.values()
+    ]
+    rows = [(vocoder.name, cells(vocoder.measures)) for vocoder in result.vocoders]
+    return Table(
+        columns, [*rows, ("Mel with the recording's own phases", cells(result.own_phases))]
+    )
+
+
+def vocoder_said(result: CopySynthesis, heard: str) -> str:
+    """How well the vocoder that one hears does, beside the others.
+
+    Args:
+        result: What vocoders keep.
+        heard: Name of the one that one hears.
+    """
+    measured = f"{result.corpus.utterances} utterances, {result.speakers}"
+    best = result.best("stoi")
+    own = next((v for v in result.vocoders if v.name == heard), None)
+    if best is None or own is None or own.measures["stoi"].mean is None:
+        return f"Speech to mel and back, {measured}."
+    rank = "the highest STOI" if own is best else "not the highest STOI"
+    return (
+        f"Speech to mel and back, {measured}: {heard}, the one heard here, has {rank} of those "
+        f"measured ({number(own.measures['stoi'].mean)})."
+    )
+
+
 def cell_table(result: MatrixResult, found: Sheet) -> Table:
     """A heatmap as numbers: a row a decoder, a column a token layer."""
     rows = []
@@ -108,6 +145,12 @@ def cell_table(result: MatrixResult, found: Sheet) -> Table:
         else:
             rows.append((f"D({layer})", ["–" if v is None else number(v) for v in values]))
     return Table([f"z({layer})" for layer in result.layers], rows)
+
+
+def _spread(scores: Scores) -> str:
+    if scores.mean is None:
+        return "not measurable"
+    return number(scores.mean) + ("" if scores.std is None else f" ± {number(scores.std)}")
 
 
 def _mean(spread: Spread) -> str:

@@ -26,6 +26,7 @@ def lens_figure(
     scheme: theme.Scheme = "light",
     compact: bool = False,
     height: int = 560,
+    limits: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
     """The curves of one measure over depth, as a Plotly figure.
 
@@ -38,6 +39,7 @@ def lens_figure(
         scheme: ``light`` or ``dark``.
         compact: For a narrow screen: no labels at the line ends.
         height: Pixels.
+        limits: Of the value axis; None fits it to what is drawn.
 
     Returns:
         A figure as a dictionary; ``plotly.graph_objects.Figure(...)`` takes it as it is.
@@ -50,7 +52,7 @@ def lens_figure(
     deepest = max((len(line.result.layers) - 1 for line in drawn), default=0) or 12
     end = 100.0 if depth == "percent" else float(deepest)
     points = [Points.of(line, measure, depth, end) for line in drawn]
-    low, high = _range(points, band)
+    low, high = limits or _range(points, band)
     bands, curves = [], []
     for each in points:
         style = looks[each.line.result.model.name]

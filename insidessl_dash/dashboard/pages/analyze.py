@@ -32,7 +32,7 @@ def analyze(cards: Sequence[ModelCard], settings: Settings) -> html.Section:
     """The section; assets/js/uploads.js and jobs.js run the left half, callbacks the right."""
     return section(
         "analyze",
-        "5",
+        "6",
         "Analyze your own audio",
         _LEAD,
         [html.Div([_form(cards, settings), _view()], className="bench")],

@@ -14,6 +14,7 @@ from insidessl_dash.dashboard.pages.analyze import analyze
 from insidessl_dash.dashboard.pages.dynamics import dynamics
 from insidessl_dash.dashboard.pages.explorer import explorer
 from insidessl_dash.dashboard.pages.gcm import gcm
+from insidessl_dash.dashboard.pages.lab import lab
 from insidessl_dash.dashboard.pages.training import training
 
 
@@ -55,6 +56,7 @@ def app_layout(
             training(),
             gcm(),
             explorer(),
+            lab(),
             analyze(cards, settings),
         ],
         theme=theme.MANTINE,

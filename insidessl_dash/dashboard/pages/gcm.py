@@ -10,12 +10,20 @@ from dash import dcc, html
 
 from insidessl_dash.dashboard import ids, urls
 from insidessl_dash.dashboard.figures.gcm import KINDS, Matrix
-from insidessl_dash.dashboard.figures.gcm_words import heard
+from insidessl_dash.dashboard.figures.gcm_words import heard, vocoder_said, vocoder_table
 from insidessl_dash.dashboard.figures.insights import Insight
 from insidessl_dash.dashboard.figures.words import corpus_title, first_up
 from insidessl_dash.dashboard.pages.dynamics import GRAPH_CONFIG
 from insidessl_dash.dashboard.pages.insights import insight_card
-from insidessl_dash.dashboard.pages.parts import command, field, section, state
+from insidessl_dash.dashboard.pages.parts import (
+    command,
+    data_table,
+    disclosure,
+    field,
+    section,
+    state,
+)
+from insidessl_dash.results.copy_synthesis import CopySynthesis
 
 _LEAD = (
     "A decoder is trained to speak from each layer of a model. Then each decoder is given every "
@@ -148,6 +156,28 @@ def _paper() -> html.Aside:
         ],
         className="paper-note",
     )
+
+
+def vocoders(result: CopySynthesis | None, shown: Sequence[Matrix]) -> list[html.Details]:
+    """What vocoders keep of speech, and which of them one hears; nothing where not measured."""
+    if result is None or not shown:
+        return []
+    made = result.provenance
+    return [
+        disclosure(
+            "What the vocoder keeps",
+            [
+                html.P(vocoder_said(result, shown[0].result.vocoder.name)),
+                data_table(vocoder_table(result), "What each vocoder keeps of speech", "Vocoder"),
+                html.P(
+                    f"Means and deviations over {corpus_title(result.corpus.name)}; computed "
+                    f"{made.created[:10]} on {made.device}, seed {made.seed}.",
+                    className="field-note",
+                ),
+                command(made.command),
+            ],
+        )
+    ]
 
 
 def provenance(shown: Sequence[Matrix], places: Sequence[tuple[str, str]]) -> html.Ul | None:

@@ -26,6 +26,7 @@ _NAVIGATION = (
     ("Training", "#training"),
     ("Matrix", "#gcm"),
     ("Explorer", "#explorer"),
+    ("Lab", "#lab"),
     ("Analyze", "#analyze"),
     ("Models", urls.MODELS),
     ("Cite", "#cite"),

@@ -16,6 +16,7 @@ from insidessl_dash.dashboard.routes.docs import register_docs
 from insidessl_dash.dashboard.routes.errors import ErrorBody, register_errors, validation_response
 from insidessl_dash.dashboard.routes.health import health_routes
 from insidessl_dash.dashboard.routes.jobs import job_routes
+from insidessl_dash.dashboard.routes.lab import lab_routes
 from insidessl_dash.dashboard.routes.lenses import lens_routes
 from insidessl_dash.dashboard.routes.matrices import matrix_routes
 from insidessl_dash.dashboard.routes.models import model_routes
@@ -30,6 +31,7 @@ from insidessl_dash.dashboard.routes.uploads import upload_routes
 if TYPE_CHECKING:
     from insidessl_dash.core.registry import Registry
     from insidessl_dash.core.settings import Settings
+    from insidessl_dash.engine.lab import Lab
     from insidessl_dash.engine.service import JobService
     from insidessl_dash.engine.uploads import Uploads
     from insidessl_dash.results.store import Store
@@ -48,11 +50,17 @@ _ROUTES = (
     own_routes,
     upload_routes,
     job_routes,
+    lab_routes,
 )
 
 
 def create_server(
-    store: Store, service: JobService, uploads: Uploads, settings: Settings, registry: Registry
+    store: Store,
+    service: JobService,
+    uploads: Uploads,
+    settings: Settings,
+    registry: Registry,
+    lab: Lab | None = None,
 ) -> OpenAPI:
     """The server with every route of the API; the dashboard is mounted on it.
 
@@ -62,6 +70,7 @@ def create_server(
         uploads: The visitors' audio.
         settings: Limits and folders.
         registry: Models; the only names a request may use.
+        lab: The Signal Lab; None makes one of the rooms above.
     """
     server = OpenAPI(
         __name__,
@@ -97,9 +106,22 @@ def create_server(
         if request.path.startswith("/api") and rule and not rule.rule.startswith("/api"):
             raise NotFound
 
-    services = Services(store, service, uploads, settings, registry)
+    lab = lab or create_lab(store, service, uploads, settings, registry)
+    services = Services(store, service, uploads, settings, registry, lab)
     for routes in _ROUTES:
         server.register_api(routes(services), url_prefix=API)
     register_docs(server)
     uploads.expire()
     return server
+
+
+def create_lab(
+    store: Store, service: JobService, uploads: Uploads, settings: Settings, registry: Registry
+) -> Lab:
+    """The Signal Lab over these rooms: its questions go where jobs are computed."""
+    from insidessl_dash.corpora.known import DEMO, known_corpus
+    from insidessl_dash.engine.lab import Lab
+
+    return Lab(
+        store, lambda: service.executor, registry, uploads, lambda: known_corpus(DEMO, settings)
+    )

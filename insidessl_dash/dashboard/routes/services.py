@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from insidessl_dash.core.registry import Registry
     from insidessl_dash.core.settings import Settings
+    from insidessl_dash.engine.lab import Lab
     from insidessl_dash.engine.service import JobService
     from insidessl_dash.engine.uploads import Uploads
     from insidessl_dash.results.store import Store
@@ -22,3 +23,4 @@ class Services:
     uploads: Uploads
     settings: Settings
     registry: Registry
+    lab: Lab

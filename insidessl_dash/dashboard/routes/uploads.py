@@ -172,6 +172,7 @@ def upload_routes(services: Services) -> APIBlueprint:
         """Delete one of your uploads, and the ended jobs on it."""
         services.uploads.delete(current_owner(), path.id)
         services.service.forget(current_owner(), {path.id})
+        services.lab.forget(current_owner(), {path.id})
         return {"deleted": 1}
 
     @api.delete("/uploads", responses={200: Deleted})
@@ -179,6 +180,7 @@ def upload_routes(services: Services) -> APIBlueprint:
         """Delete all of your uploads, and the ended jobs on them."""
         deleted = services.uploads.delete_all(current_owner())
         services.service.forget(current_owner())
+        services.lab.forget(current_owner())
         return {"deleted": deleted}
 
     return api
