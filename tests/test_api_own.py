@@ -71,7 +71,8 @@ def test_what_can_be_decoded_and_what_cannot(client: FlaskClient) -> None:
     body = client.get(f"{API}/decoders").get_json()
     (model,) = body["models"]
     assert (model["model"], model["missing"], model["updates"]) == ("wav2vec2-nano", ["7"], 7)
-    assert (model["vocoder"], model["content"]) == ("Fourier", "HuBERT Nano, iteration 2")
+    assert model["vocoder"] == "Fourier vocoder, then Griffin-Lim"
+    assert (model["content"], model["voice"]) == ("HuBERT Nano, iteration 2", "ECAPA-TDNN Nano")
     others = {other["model"]: other["command"] for other in body["others"]}
     assert "gcm train --model wavlm-nano" in others["wavlm-nano"]
     assert "wav2vec2-nano" not in others

@@ -44,6 +44,11 @@ class Ears:
     content: ModelCard
     voice: ModelCard
 
+    @property
+    def vocoder_title(self) -> str:
+        """What one hears, as the loaded vocoder calls itself."""
+        return "Fourier vocoder, then Griffin-Lim" if self.vocoder else "Griffin-Lim"
+
 
 @dataclass(frozen=True)
 class MatrixPlan:

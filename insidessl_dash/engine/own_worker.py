@@ -153,7 +153,7 @@ def _maker(task: MatrixTask) -> CellMaker:
 @lru_cache(maxsize=2)
 def _made(identity: str, _files: tuple[_Files, ...]) -> CellMaker:
     said = json.loads(identity)
-    encoder = worker._load(said["card"])
+    encoder = worker.kept_encoder(said["card"])
     bank = load_decoders(said["decoders"], device=encoder.device)
     source = said["vocoder"]
     vocoder = load_vocoder(source, device=encoder.device) if source else GriffinLim()
@@ -165,14 +165,16 @@ def _judge(task: MatrixTask) -> Judge:
     shipped = settings().precomputed
     files = tuple(fingerprint(card, shipped) for card in (task.content, task.voice))
     judge = _judges(_identity(task, "content", "voice"), files)
-    judge.check_other_than(worker._load(task.card))
+    judge.check_other_than(worker.kept_encoder(task.card))
     return judge
 
 
 @lru_cache(maxsize=1)
 def _judges(identity: str, _files: tuple[_Files, ...]) -> Judge:
     said = json.loads(identity)
-    return Judge(Content(worker._load(said["content"])), Identity(worker._load(said["voice"])))
+    return Judge(
+        Content(worker.kept_encoder(said["content"])), Identity(worker.kept_encoder(said["voice"]))
+    )
 
 
 def _identity(task: MatrixTask, *fields: str) -> str:

@@ -63,7 +63,7 @@ class CellMaker:
     ) -> None:
         check_match(encoder, bank)
         self.encoder, self.bank, self.vocoder = encoder, bank, vocoder
-        self._batch_seconds = batch_seconds or _BATCH_SECONDS
+        self._batch_seconds = batch_seconds
         steps = (config.steps or STEPS) if bank.preset == "flow" else None
         self.config = config.model_copy(update={"steps": steps})
         self.missing = [name for name in encoder.layers if name not in bank.layers]
@@ -89,7 +89,7 @@ class CellMaker:
         frames = frames_of(samples)
         with torch.no_grad():
             states = [layer[0].float() for layer in self.encoder(levelled(waveform)[None])]
-        most = max(1, int(self._batch_seconds * SAMPLE_RATE) // (frames * HOP))
+        most = max(1, int((self._batch_seconds or _BATCH_SECONDS) * SAMPLE_RATE) // (frames * HOP))
         if most > len(states):  # whole rows: decoders with as many cells each share their products
             most -= most % len(states)
         chosen = range(len(self.bank.layers)) if rows is None else rows

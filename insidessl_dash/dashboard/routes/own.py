@@ -257,7 +257,7 @@ def _decodable(bank: Bank, title: str, services: Services) -> Decodable:
         missing=list(bank.missing),
         preset=bank.preset,
         updates=bank.updates,
-        vocoder="Fourier" if heard.vocoder else "Griffin-Lim",
+        vocoder=heard.vocoder_title,
         content=heard.content.title,
         voice=heard.voice.title,
     )
