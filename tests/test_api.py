@@ -214,7 +214,8 @@ def test_openapi_document(client: FlaskClient) -> None:
             "examples/{model}/{example}/{sound}.{kind}",
             "examples/{model}/{example}/cells/{i}/{j}.{kind}",
             "lab", "lab/{id}", "lab/{id}/figure", "lab/{id}.csv", "lab/{id}.json",
-            "lab/{id}/{sound}.wav",
+            "lab/{id}/{sound}.wav", "decoders", "own-matrices", "own-matrices/{key}",
+            "own-matrices/{key}/{sound}.{kind}", "own-matrices/{key}/cells/{i}/{j}.{kind}",
         )
     }  # fmt: skip
     assert "multipart/form-data" in paths[f"{API}/uploads"]["post"]["requestBody"]["content"]

@@ -225,6 +225,7 @@
 
   // Those chosen for an analysis, or all.
   page.uploads = (all) => files.filter((file) => file.state === "ready" && (all || file.use));
+  page.refusedFiles = () => files.filter((file) => file.state === "error");
   page.addFiles = add;
   page.sending = () => chain;
   page.busySending = () => files.some((file) => file.state === "sending");

@@ -10,6 +10,7 @@
   let recorder = null; // while the microphone is on
   let current = null; // the job that is being watched
   let upload = ""; // id of the chosen recording
+  let trouble = ""; // why the microphone cannot be used
   let model = "";
   const $ = (selector) => root.querySelector(selector);
 
@@ -94,6 +95,7 @@
     });
     select.replaceChildren(...(options.length ? options : [new Option("none yet", "")]));
     select.disabled = !options.length;
+    tellTrouble();
     describe(list.find((file) => file.id === upload));
   }
 
@@ -141,7 +143,7 @@
     const live = $(".own-live");
     const start = $(".own-record");
     start.disabled = true;
-    problem("");
+    trouble = "";
     try {
       const time = make("output", "own-time", "0.0 s");
       const fill = make("span");
@@ -164,7 +166,7 @@
       page.announce("Recorded.");
       page.addFiles([file]);
     } catch (error) {
-      problem(error.message);
+      trouble = error.message;
     } finally {
       recorder = null;
       live.hidden = true;
@@ -176,7 +178,10 @@
     start.focus();
   }
 
-  function problem(words) {
+  // A file that was refused, e.g. a silent one, says why here too.
+  function tellTrouble() {
+    const refused = page.refusedFiles ? page.refusedFiles().pop() : null;
+    const words = trouble || (refused ? refused.why : "");
     const note = $(".own-source-note");
     note.dataset.plain = note.dataset.plain || note.textContent;
     note.textContent = words || note.dataset.plain;

@@ -112,8 +112,9 @@ def test_a_dropped_file_is_taken(visit) -> None:
     visitor = visit().open()
     visitor.forgiven.append("422")
     # The sections above are filled as they come near; until then they move what is clicked.
-    visitor.page.locator("#analyze").scroll_into_view_if_needed()
+    visitor.page.locator("#explorer").scroll_into_view_if_needed()
     expect(visitor.page.locator("#explorer .state")).to_be_visible()
+    visitor.page.locator("#analyze").scroll_into_view_if_needed()
     visitor.page.evaluate(
         """() => {
           const data = new DataTransfer();

@@ -189,6 +189,18 @@ def test_a_lost_worker_leaves_what_is_done(visit, place: SimpleNamespace, tmp_pa
         place.decoder.lost = None
 
 
+def test_a_file_that_is_refused_says_why_where_it_was_chosen(visit, tmp_path: Path) -> None:
+    page = at_explorer(visit())
+    soundfile.write(tmp_path / "nothing.wav", np.zeros(16_000), 16_000)
+    page.locator("#files input").set_input_files(tmp_path / "nothing.wav")
+    expect(page.locator(".own-source-note")).to_contain_text("nothing.wav: silent")
+    expect(page.locator("#own-run")).to_be_disabled()
+    page.locator("#files input").set_input_files(recording(tmp_path))
+    expect(page.locator("#own-run")).to_be_enabled()
+    page.get_by_role("button", name="Dismiss nothing.wav").click()
+    expect(page.locator(".own-source-note")).to_have_text(re.compile("^Its first 10 s"))
+
+
 def test_a_model_without_decoders_says_how_they_are_trained(visit, tmp_path: Path) -> None:
     page = at_explorer(visit())
     page.locator("#own-model").select_option("wavlm-nano")
@@ -247,12 +259,12 @@ def test_a_recording_stops_by_itself_at_its_longest(microphone, place: SimpleNam
     page.route(
         "**/api/v1/decoders",
         lambda route: route.fulfill(
-            json={**route.fetch().json(), "longest_s": 0.5}, content_type="application/json"
+            json={**route.fetch().json(), "longest_s": 1.5}, content_type="application/json"
         ),
     )
     page.goto(f"{place.address}/#explorer")
     page.get_by_role("button", name="Record", exact=True).click()
-    expect(page.locator("#own-upload")).to_contain_text(re.compile(r"recording .*, 0\.5 s"))
+    expect(page.locator("#own-upload")).to_contain_text(re.compile(r"recording .*, 1\.5 s"))
     expect(page.locator(".own-live")).to_be_hidden()
     page.close()
 
