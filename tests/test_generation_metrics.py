@@ -79,6 +79,14 @@ def test_f0_error_of_a_shifted_tone_is_the_shift() -> None:
     assert metrics.f0_rmse_cents(original, original).value == 0
 
 
+def test_every_second_frame_says_the_same_f0() -> None:
+    every, second = metrics.f0_hz(voice(140)), metrics.f0_hz(voice(140), 512)
+    assert len(second) == 1 + RATE // 512
+    both = ~np.isnan(every[::2][: len(second)]) & ~np.isnan(second)
+    assert both.mean() > 0.8
+    np.testing.assert_allclose(every[::2][: len(second)][both], second[both], rtol=0.02)
+
+
 def test_f0_error_is_over_frames_voiced_in_both() -> None:
     original, generated = np.full(30, 100.0), np.full(25, 200.0)
     original[:10] = np.nan

@@ -130,10 +130,10 @@ class Tones:
 def quick_f0(monkeypatch: pytest.MonkeyPatch) -> None:
     """F0 of anything that sounds is 100 Hz, higher the louder: pYIN is tested elsewhere."""
 
-    def made(waveform: np.ndarray) -> np.ndarray:
+    def made(waveform: np.ndarray, hop: int = 256) -> np.ndarray:
         level = float(np.sqrt(np.mean(waveform.astype(np.float64) ** 2)))
         value = 100.0 * (1 + level) if level else np.nan
-        return np.full(1 + len(waveform) // 256, value)
+        return np.full(1 + len(waveform) // hop, value)
 
     monkeypatch.setattr("insidessl_dash.generation.metrics.f0_hz", made)
 

@@ -16,9 +16,11 @@ from insidessl_dash.core.errors import AudioError, ModelError
 from insidessl_dash.encoders.base import Encoder
 from insidessl_dash.generation import metrics
 from insidessl_dash.generation.content import Content, Identity
+from insidessl_dash.generation.mel import HOP
 from insidessl_dash.generation.metrics import Measured
 from insidessl_dash.results.matrix import Group
 
+_F0_HOP = 2 * HOP
 _NOT_FINITE = Measured(None, "the generated waveform is not finite")
 
 
@@ -62,7 +64,7 @@ class Judge:
         self.scored_by = {
             **dict.fromkeys(("content", "content_recall", "content_f1"), content.title),
             "speaker": identity.title,
-            "f0_rmse_cents": "pYIN, frames voiced in both",
+            "f0_rmse_cents": "pYIN every 32 ms, frames voiced in both",
             "energy_correlation": "log energy of 64 ms every 16 ms",
             "stoi": "pystoi",
             "mel_l1": "80 log-mel bands every 16 ms",
@@ -88,7 +90,7 @@ class Against:
 
     def __init__(self, original: Tensor, content: Content, identity: Identity) -> None:
         self._original = original.numpy()
-        self._f0 = metrics.f0_hz(self._original)
+        self._f0 = metrics.f0_hz(self._original, _F0_HOP)
         self._content, self._identity = content, identity
         self._states = _or_why(lambda: content.states(original[None])[0])
         self._voice = _or_why(lambda: identity.embeddings(original[None])[0])
@@ -117,7 +119,7 @@ class Against:
 
     def _without_network(self, waveform: NDArray[np.float32]) -> dict[str, Measured]:
         return {
-            "f0_rmse_cents": metrics.f0_rmse_cents(self._f0, metrics.f0_hz(waveform)),
+            "f0_rmse_cents": metrics.f0_rmse_cents(self._f0, metrics.f0_hz(waveform, _F0_HOP)),
             "energy_correlation": metrics.energy_correlation(self._original, waveform),
             "stoi": metrics.stoi(self._original, waveform),
             "mel_l1": metrics.mel_l1(self._original, waveform),

@@ -27,7 +27,7 @@ Waveform = NDArray[np.floating]
 F0_MIN_HZ, F0_MAX_HZ = 65.0, 500.0
 MIN_STOI_SECONDS = 0.5
 MIN_VOICED_FRAMES = 10
-"""Fewest frames voiced in both (160 ms) for an F0 error."""
+"""Fewest frames voiced in both for an F0 error."""
 
 MIN_ENERGY_FRAMES = 10
 ENERGY_FLOOR = 1e-8
@@ -87,10 +87,15 @@ def mel_l1(original: Waveform, generated: Waveform) -> Measured:
     return Measured(float(losses.mel_l1(mels[1:], mels[:1])))
 
 
-def f0_hz(waveform: Waveform) -> NDArray[np.float64]:
-    """F0 by pYIN, float64 (1 + n // 256,), NaN where unvoiced; frames are those of the mel.
+def f0_hz(waveform: Waveform, hop: int = HOP) -> NDArray[np.float64]:
+    """F0 by pYIN, float64 (1 + n // hop,), NaN where unvoiced; frames are those of the mel.
 
-    65-500 Hz in steps of 10 cents, windows of 64 ms.
+    65-500 Hz in steps of 10 cents, windows of 64 ms. Nearly all of the time goes with the number
+    of frames, so where thousands of waveforms are compared, every second one does.
+
+    Args:
+        waveform: float (n,), 16 kHz.
+        hop: Samples between frames.
 
     Raises:
         AudioError: Not one-dimensional, or not finite.
@@ -99,14 +104,14 @@ def f0_hz(waveform: Waveform) -> NDArray[np.float64]:
 
     x = _checked(waveform)
     if not x.any():
-        return np.full(1 + len(x) // HOP, np.nan)
+        return np.full(1 + len(x) // hop, np.nan)
     track, _, _ = librosa.pyin(
         x,
         fmin=F0_MIN_HZ,
         fmax=F0_MAX_HZ,
         sr=SAMPLE_RATE,
         frame_length=WINDOW,
-        hop_length=HOP,
+        hop_length=hop,
         resolution=0.1,
         fill_na=np.nan,
     )

@@ -6,7 +6,6 @@ from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from insidessl_dash.audio import torchaudio_cpu  # noqa: F401  must precede transformers
@@ -16,8 +15,8 @@ from insidessl_dash.core.types import SAMPLE_RATE
 from insidessl_dash.encoders.sources import Checkpoint, find_checkpoint
 from insidessl_dash.encoders.weights import files_digest, load_into, read_tensors, weight_files
 from insidessl_dash.generation import fourier
-from insidessl_dash.generation.fourier import FourierVocoder
-from insidessl_dash.generation.mel import HOP, N_MELS, WINDOW, mel_filters
+from insidessl_dash.generation.griffin_lim import GriffinLim
+from insidessl_dash.generation.mel import HOP, N_MELS
 
 PUBLIC = "microsoft/speecht5_hifigan"
 """Hub id of the public vocoder of this mel convention."""
@@ -25,9 +24,6 @@ PUBLIC = "microsoft/speecht5_hifigan"
 _HIFIGAN = "SpeechT5HifiGan"
 _HIFIGAN_TYPES = {"hifigan", "speecht5_hifigan"}
 """Its ``model_type`` in older and newer releases of transformers."""
-
-
-_MOMENTUM = 0.99
 
 
 class Vocoder(Protocol):
@@ -128,63 +124,3 @@ def _load_hifigan(checkpoint: Checkpoint) -> HifiGanVocoder:
     files = weight_files(checkpoint.folder)
     network = load_into(SpeechT5HifiGan, config, read_tensors(files), checkpoint.folder, "eager")
     return HifiGanVocoder(network, files_digest(files))
-
-
-class GriffinLim:
-    """Phases that agree with each other: fast Griffin-Lim (Perraudin et al., WASPAA 2013).
-
-    Magnitudes are the mel times the pseudo-inverse of its filters, negative ones set to 0. Phases
-    start from those of a trained network, or from seeded random ones, the same for every row: then
-    nothing is learned, and it is the floor that others must beat. torchaudio's function of this
-    name starts from random phases only, else this is the same.
-
-    Args:
-        iterations: Of the algorithm.
-        seed: Of random phases.
-        start: A vocoder whose phases are the start.
-
-    Attributes:
-        iterations, seed, start: As given.
-        name, weights_sha256: See `Vocoder`.
-    """
-
-    def __init__(
-        self, iterations: int = 60, seed: int = 0, start: FourierVocoder | None = None
-    ) -> None:
-        self.iterations, self.seed, self.start = iterations, seed, start
-        self.name = "Griffin-Lim" if start is None else f"{start.name}, then Griffin-Lim"
-        self.weights_sha256 = "" if start is None else start.weights_sha256
-
-    def __call__(self, mel: Tensor) -> Tensor:
-        """Waveforms, float32 (B, 256 T), of log-mels (B, T, 80).
-
-        Raises:
-            ModelError: Not of that shape, or fewer than 3 frames (513 samples have 3).
-        """
-        fourier.check_mel(mel, shortest=3)
-        inverse = torch.linalg.pinv(mel_filters(mel.device))
-        magnitudes = ((10.0 ** mel.double()) @ inverse).clamp(min=0).float()
-        # One frame more, so that the samples behind the last frame's middle are estimated too.
-        magnitudes = torch.cat([magnitudes, magnitudes[:, -1:]], dim=1).transpose(1, 2)
-        window = torch.hann_window(WINDOW, device=mel.device)
-        with torch.no_grad():
-            directions = self._start(mel, magnitudes, window)
-            before, share = torch.zeros_like(directions), _MOMENTUM / (1 + _MOMENTUM)
-            for _ in range(self.iterations):
-                waveforms = torch.istft(magnitudes * directions, WINDOW, HOP, window=window)
-                spectrum = torch.stft(waveforms, WINDOW, HOP, window=window, return_complex=True)
-                moved = spectrum - share * before
-                directions, before = moved / (moved.abs() + 1e-16), spectrum
-            return torch.istft(magnitudes * directions, WINDOW, HOP, window=window)
-
-    def _start(self, mel: Tensor, magnitudes: Tensor, window: Tensor) -> Tensor:
-        """Complex numbers (B, 513, T + 1), of length 1 where a network says the phase."""
-        if self.start is not None:
-            known = self.start(mel)
-            known = torch.cat([known, torch.zeros_like(known[:, :HOP])], dim=1)
-            spectrum = torch.stft(known, WINDOW, HOP, window=window, return_complex=True)
-            spectrum = spectrum[..., : magnitudes.shape[2]]
-            return spectrum / (spectrum.abs() + 1e-16)
-        generator = torch.Generator().manual_seed(self.seed)
-        shape = magnitudes.shape[1:]
-        return torch.rand(shape, dtype=torch.complex64, generator=generator).to(mel.device)[None]
