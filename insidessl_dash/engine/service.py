@@ -6,9 +6,8 @@ import builtins
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -23,6 +22,7 @@ from insidessl_dash.engine.records import JobRecords
 from insidessl_dash.engine.run import Executor, Outcome, analyse
 from insidessl_dash.engine.spec import ENDED, Job, JobSpec, MatrixSpec
 from insidessl_dash.engine.uploads import Uploads
+from insidessl_dash.engine.work import Flight, Work, in_their_words
 from insidessl_dash.results.own_matrices import OwnMatrices
 from insidessl_dash.results.provenance import now
 from insidessl_dash.results.store import Store
@@ -40,35 +40,6 @@ class CorpusSource(Protocol):
     def __call__(self, name: str) -> Corpus:
         """The corpus; raises NotFoundError."""
         ...
-
-
-class _Flight:
-    """One computation that several jobs may wait for; cancelled when the last one leaves."""
-
-    def __init__(self) -> None:
-        self.watchers: dict[str, Callable[[str, float, float], None]] = {}
-        self.done = threading.Event()
-        self.outcome: Outcome | None = None
-        self.error: BaseException | None = None
-        self.abandoned = False
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What a job takes, whatever kind it is.
-
-    Attributes:
-        total: As `Job.total`; `names` as `Job.names`.
-        files: May be named in a message.
-        compute: Does it, and keeps what comes of it in the job.
-        pool: Where it waits for its turn: a matrix takes minutes, and must not hold up the rest.
-    """
-
-    total: int
-    names: dict[str, str]
-    files: Sequence[Utterance]
-    compute: Callable[[Job, Rate], None]
-    pool: ThreadPoolExecutor
 
 
 class JobService:
@@ -99,7 +70,7 @@ class JobService:
         self._jobs: dict[str, tuple[str, Job]] = {}
         self._cancelled: set[str] = set()
         self._closing = False
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._pool = ThreadPoolExecutor(_AT_ONCE, "job")
         self._slow = ThreadPoolExecutor(_MATRICES_AT_ONCE, "matrix")
         self.matrices = OwnMatrices(store.home)
@@ -187,7 +158,7 @@ class JobService:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _work(self, spec: JobSpec | MatrixSpec, owner: str) -> _Work:
+    def _work(self, spec: JobSpec | MatrixSpec, owner: str) -> Work:
         """What a job takes.
 
         Raises:
@@ -196,11 +167,11 @@ class JobService:
         if isinstance(spec, MatrixSpec):
             plan = plan_matrix(spec, owner, self.registry, self.uploads)
             compute = partial(self._decode, owner, plan)
-            return _Work(plan.cells, {}, (), compute, self._slow)
+            return Work(plan.cells, {}, (), compute, self._slow)
         cards = [self.registry.get(name) for name in dict.fromkeys(spec.models)]
         corpus, names = self._corpus(spec, owner)
         total = len(corpus.utterances) * len(cards)
-        return _Work(
+        return Work(
             total, names, corpus.utterances, partial(self._analyse, cards, corpus, spec), self._pool
         )
 
@@ -217,7 +188,7 @@ class JobService:
             utterances[id], names[id] = Utterance(id, path, corpus="upload"), upload.name
         return Corpus("upload", tuple(utterances.values())), names
 
-    def _run(self, owner: str, job_id: str, work: _Work) -> None:
+    def _run(self, owner: str, job_id: str, work: Work) -> None:
         with self._lock:
             job = self._jobs[job_id][1]
             if job.state in ENDED:
@@ -231,7 +202,7 @@ class JobService:
             if not self._closing:  # else the record stays as it is, and the next start resumes it
                 self._end(owner, job, "cancelled")
         except InsideSSLError as error:
-            self._end(owner, job, "failed", _in_their_words(str(error), job, work.files))
+            self._end(owner, job, "failed", in_their_words(str(error), job, work.files))
         except Exception:
             log.exception("Job %s failed", job_id)
             self._end(
@@ -257,7 +228,7 @@ class JobService:
                 for utterance in outcome.results[0].utterances:
                     if utterance.error:
                         name = job.names.get(utterance.id, utterance.id)
-                        job.skipped[name] = _in_their_words(utterance.error, job, corpus.utterances)
+                        job.skipped[name] = in_their_words(utterance.error, job, corpus.utterances)
 
     def _decode(self, owner: str, plan: MatrixPlan, job: Job, rate: Rate) -> None:
         looked = 0
@@ -309,7 +280,7 @@ class JobService:
         with self._lock:
             waiting = self._flights.get(key)
             leads = waiting is None or waiting.abandoned
-            flight = _Flight() if waiting is None or waiting.abandoned else waiting
+            flight = Flight() if waiting is None or waiting.abandoned else waiting
             self._flights[key] = flight
             flight.watchers[job_id] = progress
         if leads:
@@ -332,7 +303,7 @@ class JobService:
         return flight.outcome
 
     def _fly(
-        self, key: str, flight: _Flight, card: ModelCard, corpus: Corpus, spec: JobSpec
+        self, key: str, flight: Flight, card: ModelCard, corpus: Corpus, spec: JobSpec
     ) -> None:
         def tell(step: str, completed: float, total: float) -> None:
             for watcher in list(flight.watchers.values()):
@@ -405,11 +376,3 @@ class JobService:
             job.names = work.names
             job.state, job.results, job.completed = "queued", [], 0
             work.pool.submit(self._run, owner, job.id, work)
-
-
-def _in_their_words(message: str, job: Job, files: Sequence[Utterance]) -> str:
-    """A message with the owner's names in place of those that files have here."""
-    for utterance in files:
-        if name := job.names.get(utterance.id):
-            message = message.replace(utterance.path.name, name).replace(utterance.id, name)
-    return message
