@@ -17,8 +17,10 @@ from made_own import MadeDecoder, write_made_bank
 from made_services import ROOT, make_services, make_settings
 from pydantic import ValidationError
 from test_uploads import wav
+from typer.testing import CliRunner
 
-from insidessl_dash.core.errors import NotFoundError, UnknownModelError
+from insidessl_dash.cli.main import app
+from insidessl_dash.core.errors import ConflictError, NotFoundError, UnknownModelError
 from insidessl_dash.core.registry import Registry
 from insidessl_dash.engine.own import ears, plan_matrix
 from insidessl_dash.engine.own_spec import HEAD
@@ -132,6 +134,31 @@ def test_trained_decoders_take_the_place_of_older_ones(tmp_path: Path) -> None:
     assert bank.decoder_layers == tuple(LAYERS)
     assert bank.weights_sha256 != old
     assert [path.name for path in (tmp_path / BANKS).iterdir()] == ["wav2vec2-nano"], "no debris"
+
+
+@pytest.mark.parametrize(
+    ("words", "copied"),
+    [
+        ([], True),
+        (["--no-dashboard"], False),
+        (["--layer", "3"], False),
+        (["--layer", "3", "--dashboard"], True),
+    ],
+)
+def test_training_puts_decoders_where_the_dashboard_finds_them(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], copied: bool
+) -> None:
+    def train(*_args, **_options) -> None:
+        write_made_bank(tmp_path / "made").rename(tmp_path / "run" / "final")
+
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr("insidessl_dash.cli.training.train", train)
+    given = ["gcm", "train", "--model", "wav2vec2-nano", "--data", "x", "--out"]
+    done = CliRunner().invoke(app, [*given, str(tmp_path / "run"), *words])
+    assert done.exit_code == 0, (done.output, done.exception)
+    found = DecoderBanks(home, tmp_path / "none").models()
+    assert [bank.model for bank in found] == (["wav2vec2-nano"] if copied else [])
+    assert (tmp_path / "run" / "final" / "config.json").is_file(), "the run keeps its own"
 
 
 def test_a_model_never_judges_itself(place: SimpleNamespace) -> None:
@@ -332,6 +359,38 @@ def test_nothing_comes_back_of_what_is_deleted_while_it_is_decoded(place: Simple
     place.decoder.gate.release(20)
     assert ended(place.service, job).state == "cancelled"
     assert list((place.settings.home / "gcm" / "own").rglob("*.opus")) == []
+
+
+def test_a_restart_sweeps_what_outlived_its_recording(place: SimpleNamespace) -> None:
+    ended(place.service, ask(place))
+    kept = place.uploads.add(ME, "other.wav", io.BytesIO(wav(1.0, seed=3)))
+    spec = MatrixSpec(model="wav2vec2-nano", upload=kept.id)
+    (key,) = ended(place.service, place.service.submit(spec, ME)).results
+    place.uploads.delete(ME, place.upload.id)  # and then the server crashed
+    begun = place.settings.home / "gcm" / "own" / ("c" * 32) / ("d" * 32)
+    begun.mkdir(parents=True)
+    (begun / "original.opus").write_bytes(b"of an interrupted beginning")
+    make_services(place.settings).service.close()
+    assert [matrix.key for matrix in place.matrices.list(ME)] == [key]
+    left = {path.parent.name for path in (place.settings.home / "gcm" / "own").rglob("*.opus")}
+    assert left == {key}
+
+
+def test_one_visitor_does_not_take_every_turn(place: SimpleNamespace) -> None:
+    place.decoder.gate = threading.Semaphore(0)
+    jobs = []
+    for seed in range(4):
+        upload = place.uploads.add(ME, f"{seed}.wav", io.BytesIO(wav(1.0, seed=10 + seed)))
+        spec = MatrixSpec(model="wav2vec2-nano", upload=upload.id)
+        if seed < 3:
+            jobs.append(place.service.submit(spec, ME))
+    with pytest.raises(ConflictError, match="3 matrices of yours"):
+        place.service.submit(spec, ME)
+    assert place.service.submit(jobs[0].spec, ME).id == jobs[0].id, "the same is no other"
+    place.service.cancel(jobs[0].id, ME)
+    jobs.append(place.service.submit(spec, ME))
+    place.decoder.gate.release(100)
+    assert [ended(place.service, job).state for job in jobs] == ["cancelled", *["done"] * 3]
 
 
 def test_what_cannot_be_decoded_is_refused_at_once(place: SimpleNamespace) -> None:

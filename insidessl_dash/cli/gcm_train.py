@@ -51,14 +51,15 @@ def train(
         Path | None, typer.Option("--ship", help="Write weights and card here at the end.")
     ] = None,
     dashboard: Annotated[
-        bool,
-        typer.Option(help="At the end, a copy where the dashboard finds it."),
-    ] = True,
+        bool | None,
+        typer.Option(help="At the end, a copy where the dashboard finds it. Not with --layer."),
+    ] = None,
 ) -> None:
     """Train a decoder for every layer of a model, all in one run.
 
     What `gcm evaluate --decoders` reads is then in OUT/final. A copy goes to this installation's
-    home, in place of an earlier one, so that the dashboard can decode visitors' recordings.
+    home, in place of an earlier one, so that the dashboard can decode visitors' recordings; of a
+    part of the layers only where `--dashboard` says so.
     """
     given: dict[str, Any] = {
         "model": model,
@@ -75,6 +76,6 @@ def train(
         "decoders", given, data, exclude, out_folder, cache or out_folder / "cache",
         resume=resume, extend=extend, threads=threads, licence=licence, ship_to=ship_to,
     )  # fmt: skip
-    if dashboard:
+    if dashboard or (dashboard is None and not layer):
         place = publish(ship_to or out_folder / "final", settings().home, model)
         out.print(f"For the dashboard: {place}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -38,6 +39,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise storage_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def owner_folder(owner: str) -> str:
+    """Name of the folder of what belongs to an owner: a digest, so that no name reaches a path.
+
+    >>> owner_folder("../me")
+    'ce34fa7a0fa784bdda3acc1ad25c0272'
+    """
+    return hashlib.sha256(owner.encode()).hexdigest()[:32]
 
 
 def write_json(path: Path, value: Any) -> None:

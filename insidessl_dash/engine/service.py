@@ -12,7 +12,13 @@ from functools import partial
 from typing import Protocol
 
 from insidessl_dash.core.cards import ModelCard
-from insidessl_dash.core.errors import Cancelled, InsideSSLError, NotFoundError, StorageError
+from insidessl_dash.core.errors import (
+    Cancelled,
+    ConflictError,
+    InsideSSLError,
+    NotFoundError,
+    StorageError,
+)
 from insidessl_dash.core.progress import Rate
 from insidessl_dash.core.registry import Registry
 from insidessl_dash.core.types import Utterance, file_sha256, stable_hash
@@ -30,6 +36,7 @@ from insidessl_dash.results.store import Store
 log = logging.getLogger(__name__)
 _AT_ONCE = 4
 _MATRICES_AT_ONCE = 2
+_MOST_OPEN = 3  # matrices that one visitor may have under way
 _LOOK_EVERY = 5  # checks: word to cancel from the command line is looked for once a second
 _KEEP_JOBS = 200
 
@@ -75,6 +82,7 @@ class JobService:
         self._slow = ThreadPoolExecutor(_MATRICES_AT_ONCE, "matrix")
         self.matrices = OwnMatrices(store.home)
         self._records = JobRecords(store.home)
+        self._sweep()
         self._recover()
 
     def submit(self, spec: JobSpec | MatrixSpec, owner: str) -> Job:
@@ -83,13 +91,21 @@ class JobService:
         Raises:
             UnknownModelError, NotFoundError: A model, corpus or upload that is not there, or a
                 model without decoders.
+            ConflictError: Too many matrices of this owner are under way.
         """
         work = self._work(spec, owner)
+        open = 0
         with self._lock:
             for who, job in self._jobs.values():
                 leaving = job.id in self._cancelled or job.state in ENDED
                 if who == owner and job.spec == spec and not leaving:
                     return job.model_copy(deep=True)
+                open += who == owner and isinstance(job.spec, MatrixSpec) and not leaving
+            if isinstance(spec, MatrixSpec) and open >= _MOST_OPEN:
+                raise ConflictError(
+                    f"{open} matrices of yours are being decoded or wait for their turn: let one "
+                    "end, or cancel one."
+                )
             job = Job(
                 id=secrets.token_hex(8),
                 spec=spec,
@@ -361,6 +377,13 @@ class JobService:
             self._records.save(owner, job)
         except StorageError as error:
             job.warning = str(error)
+
+    def _sweep(self) -> None:
+        """Remove sounds of recordings that are gone; what cannot be removed now is, next time."""
+        try:
+            self.matrices.sweep(self.uploads.holds)
+        except StorageError as error:
+            log.warning("%s", error)
 
     def _recover(self) -> None:
         """Take up the jobs that an earlier process left unfinished."""

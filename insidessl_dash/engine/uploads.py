@@ -7,7 +7,6 @@ once the record does. What a visitor calls a file is only ever shown, never part
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -26,7 +25,7 @@ from pydantic import BaseModel, Field, ValidationError
 from insidessl_dash.audio.decode import probe
 from insidessl_dash.audio.limits import LIMITS, AudioLimits
 from insidessl_dash.core.errors import NotFoundError, StorageError
-from insidessl_dash.core.files import storage_error, write_json
+from insidessl_dash.core.files import owner_folder, storage_error, write_json
 from insidessl_dash.core.settings import Settings
 from insidessl_dash.engine.incoming import Incoming, display_name
 
@@ -156,6 +155,10 @@ class Uploads:
             self._remove(self._audio(owner, upload))
         return len(uploads)
 
+    def holds(self, folder: str, id: str) -> bool:
+        """Whether there is an upload, by the name of its owner's folder (`files.owner_folder`)."""
+        return (self._root / folder / f"{id}.json").is_file()
+
     def expire(self) -> int:
         """Remove what is past its time, and what an interrupted request left; returns how many."""
         removed = 0
@@ -248,7 +251,7 @@ class Uploads:
         return upload
 
     def _folder(self, owner: str) -> Path:
-        return self._root / hashlib.sha256(owner.encode()).hexdigest()[:32]
+        return self._root / owner_folder(owner)
 
     def _records(self, owner: str) -> Iterator[Path]:
         return (path for path in _scan(self._folder(owner)) if path.suffix == ".json")

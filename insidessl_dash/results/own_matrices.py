@@ -9,7 +9,6 @@ rows that lack. A matrix lives as long as the upload it was made from.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import shutil
@@ -20,7 +19,7 @@ from pathlib import Path
 from pydantic import Field
 
 from insidessl_dash.core.errors import NotFoundError
-from insidessl_dash.core.files import storage_error, whole_file
+from insidessl_dash.core.files import owner_folder, storage_error, whole_file
 from insidessl_dash.results.explorer import (
     CellMetric,
     Example,
@@ -243,6 +242,21 @@ class OwnMatrices:
                     removed += 1
         return removed
 
+    def sweep(self, holds: Callable[[str, str], bool]) -> int:
+        """Remove what outlived its recording, e.g. after a crash in mid-deletion; returns how many.
+
+        Args:
+            holds: Whether there is an upload, by the name of its owner's folder and its id.
+        """
+        removed = 0
+        with self._lock:
+            for folder in list(self._root.glob("*/*")):
+                head = _read_head(folder / _HEAD)
+                if head is None or not holds(folder.parent.name, head.upload):
+                    self._remove(folder)
+                    removed += 1
+        return removed
+
     def _head(self, owner: str, key: str) -> OwnHead:
         head = None
         if _KEY.fullmatch(key):
@@ -270,13 +284,15 @@ class OwnMatrices:
         return folder / file
 
     def _folder(self, owner: str, key: str) -> Path:
-        return self._root / hashlib.sha256(owner.encode()).hexdigest()[:32] / key
+        return self._root / owner_folder(owner) / key
 
     def _remove(self, folder: Path) -> None:
         """Remove a matrix; the head first, so that it is gone whatever happens to the rest."""
         try:
             (folder / _HEAD).unlink(missing_ok=True)
             shutil.rmtree(folder)
+            if not any(folder.parent.iterdir()):
+                folder.parent.rmdir()
         except OSError as error:
             raise storage_error(Path("a matrix of a recording"), error) from error
 

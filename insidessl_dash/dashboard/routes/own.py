@@ -151,7 +151,7 @@ def own_routes(services: Services) -> APIBlueprint:
         body = DecoderList(models=models, others=others, longest_s=LONGEST_S)
         return body.model_dump(mode="json")
 
-    @api.post("/own-matrices", responses={202: Job, 404: ErrorBody, 415: ErrorBody})
+    @api.post("/own-matrices", responses={202: Job, 404: ErrorBody, 409: ErrorBody, 415: ErrorBody})
     def decode_recording(body: MatrixSpec) -> Response:
         """Decode every layer of one of your uploads with every decoder of a model.
 
