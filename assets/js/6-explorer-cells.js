@@ -18,6 +18,7 @@
     const worse = make("span", "scale-worse");
     const better = make("span", "scale-better");
     let metric = "";
+    let told = null; // the cell that was read last
 
     const button = (i, j) => grid.querySelector(`.cell[data-i="${i}"][data-j="${j}"]`);
     const buttons = () => grid.querySelectorAll(".cell");
@@ -88,6 +89,7 @@
       }
       const ends = higher ? [low, high] : [high, low];
       const [bad, good] = values.length ? ends.map((v) => shown.valued(metric, v)) : ["", ""];
+      if (told) read(...told);
       worse.textContent = `worse, ${bad}`;
       better.textContent = `${good}, better`;
     }
@@ -116,6 +118,7 @@
     }
 
     function read(i, j) {
+      told = [i, j];
       const sound = `${i}/${j}`;
       const { title, why } = shown.metrics[metric];
       const silent = why && !shown.pending(sound) && shown.score(metric, sound) === null;

@@ -106,8 +106,13 @@ def test_rows_become_playable_as_they_arrive(
     expect(pending).to_have_attribute("aria-disabled", "true")
     pending.click(force=True)
     expect(page.locator('.cell[aria-pressed="true"]')).to_have_count(0)
+    page.locator(CELL.format(1, 2)).hover()
+    expect(page.locator(".cells-reading")).to_have_text(
+        "Decoder 1, tokens of layer 2: not decoded yet"
+    )
     gate.release(2)
     expect(page.locator(".cell.pending")).to_have_count(130)
+    expect(page.locator(".cells-reading")).to_contain_text("layer 2: SpeechBERTScore")
     expect(page.locator("#own-job")).to_contain_text(re.compile("31 of 156, .* left"))
     expect(page.locator("#own-job [role=progressbar]")).to_have_attribute("aria-valuenow", "20")
     cell = page.locator(CELL.format(1, 4))
