@@ -195,7 +195,9 @@ def test_a_lost_worker_leaves_what_is_done(visit, place: SimpleNamespace, tmp_pa
 
 
 def test_a_file_that_is_refused_says_why_where_it_was_chosen(visit, tmp_path: Path) -> None:
-    page = at_explorer(visit())
+    visitor = visit()
+    visitor.forgiven.append("422")
+    page = at_explorer(visitor)
     soundfile.write(tmp_path / "nothing.wav", np.zeros(16_000), 16_000)
     page.locator("#files input").set_input_files(tmp_path / "nothing.wav")
     expect(page.locator(".own-source-note")).to_contain_text("nothing.wav: silent")
