@@ -19,6 +19,7 @@ from insidessl_dash.cli.gcm_parts import (
     Steps,
     Threads,
     VocoderOption,
+    bank_of,
     load_judge,
     model_of,
     open_vocoder,
@@ -40,10 +41,10 @@ SPEAKERS = 20
 
 def evaluate(
     model: Annotated[str, typer.Option(help="The encoder whose layers are decoded.")],
-    decoders: Decoders,
     corpus: Annotated[
         str, typer.Option(help="Known corpus or manifest, with speaker and seconds on every row.")
     ],
+    decoders: Decoders = None,
     vocoder: VocoderOption = VOCODER,
     out_folder: Annotated[
         Path | None,
@@ -81,19 +82,21 @@ def evaluate(
     judges = [model_of(content), model_of(speaker)]
     cards = {card.name: card for card in _cards([model, *judges], source)}
     speech = open_audio(corpus)
+    place = bank_of(model, decoders)
     if not all_speakers:
-        speech = _held_out(speech, decoders, vocoder)
+        speech = _held_out(speech, place, vocoder)
     speakers = min(SPEAKERS, (utterances + 1) // 2)
     speech = choose_utterances(speech, utterances, speakers, seed)
     if utterances < ENOUGH:
         warn(f"{utterances} utterances: a first look. Evidence takes {ENOUGH}, by {SPEAKERS}.")
     encoder = load_encoder(cards[model])
-    bank = load_decoders(decoders, device=encoder.device)
+    bank = load_decoders(place, device=encoder.device)
     waves = open_vocoder(vocoder, encoder.device)
     judge = load_judge(content, speaker, cards)
-    trained = training_card_of(decoders)
+    trained = training_card_of(place)
     words = ["insidessl-dash", "gcm", "evaluate", "--model", model]
-    words += ["--decoders", public_source(decoders), "--vocoder", public_source(vocoder)]
+    words += ["--decoders", public_source(decoders)] if decoders else []
+    words += ["--vocoder", public_source(vocoder)] if vocoder != VOCODER else []
     words += ["--corpus", corpus, "--utterances", str(utterances)]
     words += ["--content", content, "--speaker", speaker]
     words += ["--all-speakers"] if all_speakers else []
@@ -139,8 +142,7 @@ def _held_out(speech: Corpus, decoders: str, vocoder: str) -> Corpus:
     card = training_card_of(decoders)
     if card is None:
         raise ConfigError(
-            f"--decoders {decoders}: no training card there that names held-out speakers. "
-            f"{otherwise}"
+            f"{decoders} has no training card that names held-out speakers. {otherwise}"
         )
     left = set(card.data.held_out_speakers)
     of_vocoder = training_card_of(vocoder)

@@ -22,7 +22,10 @@ VOCODER = "shipped:fourier-vocoder"
 
 CONTENT, SPEAKER = "whisper-base", "ecapa-voxceleb"
 
-Decoders = Annotated[str, typer.Option(help="Its decoders: folder or shipped:NAME.")]
+Decoders = Annotated[
+    str | None,
+    typer.Option(help="Its decoders: a folder. Default: those that the dashboard finds."),
+]
 VocoderOption = Annotated[
     str, typer.Option("--vocoder", help="Folder, shipped:NAME, hub id, or griffin-lim.")
 ]
@@ -34,6 +37,19 @@ Speaker = Annotated[
 ]
 Steps = Annotated[int | None, typer.Option(help="Of the flow's solver.", min=1)]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1)]
+
+
+def bank_of(model: str, decoders: str | None) -> str:
+    """Where the decoders of a ``--decoders`` are; without one, those of this installation.
+
+    Raises:
+        NotFoundError: This installation has none of the model.
+    """
+    from insidessl_dash.results.decoder_banks import DecoderBanks
+
+    if decoders is not None:
+        return decoders
+    return str(DecoderBanks(settings().home, settings().precomputed).get(model).folder)
 
 
 def model_of(judge: str) -> str:

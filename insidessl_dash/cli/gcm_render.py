@@ -18,6 +18,7 @@ from insidessl_dash.cli.gcm_parts import (
     Steps,
     Threads,
     VocoderOption,
+    bank_of,
     load_judge,
     model_of,
     open_vocoder,
@@ -32,7 +33,7 @@ VOICES = 4
 
 def render(
     model: Annotated[str, typer.Option(help="The encoder whose layers are decoded.")],
-    decoders: Decoders,
+    decoders: Decoders = None,
     corpus: Annotated[str, typer.Option(help="Known corpus, folder or manifest.")] = "demo",
     utterance: Annotated[
         list[str] | None, typer.Option(help="Id of one; repeatable. Default: four voices.")
@@ -76,10 +77,11 @@ def render(
     else:
         chosen = choose_examples(speech, VOICES)
     encoder = load_encoder(cards[model])
-    bank = load_decoders(decoders, device=encoder.device)
+    place = bank_of(model, decoders)
+    bank = load_decoders(place, device=encoder.device)
     waves = open_vocoder(vocoder, encoder.device)
     judge = load_judge(content, speaker, cards)
-    trained = training_card_of(decoders)
+    trained = training_card_of(place)
     target = (out_folder or settings().home / FOLDER) / matrix_name(model, bank.preset, bank.tokens)
     with progress_bar() as progress:
         for each in chosen:

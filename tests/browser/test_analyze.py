@@ -41,7 +41,8 @@ def analyze(page) -> None:
 
 def pick(page, title: str) -> None:
     page.get_by_role("textbox", name="Models").click()
-    page.get_by_role("option", name=title, exact=True).click()
+    models = page.get_by_role("listbox", name="Models")
+    models.get_by_role("option", name=title, exact=True).click()
     page.keyboard.press("Escape")
 
 

@@ -31,7 +31,7 @@ _LEAD = (
     "what one layer alone holds does not."
 )
 TRAIN = "insidessl-dash gcm train --model MODEL --data MANIFEST --out RUN"
-EVALUATE = "insidessl-dash gcm evaluate --model MODEL --decoders RUN/final --corpus CORPUS"
+EVALUATE = "insidessl-dash gcm evaluate --model MODEL --corpus CORPUS"
 _METRICS = {
     "content": ("Consistency as", ids.GCM_CONTENT),
     "identity": ("Identity as", ids.GCM_IDENTITY),
