@@ -16,6 +16,7 @@ from insidessl_dash.core.settings import Settings
 from insidessl_dash.core.types import file_sha256
 from insidessl_dash.corpora.manifest import open_corpus
 from insidessl_dash.results.copy_synthesis import read_copy_synthesis
+from insidessl_dash.results.decoder_banks import DecoderBanks
 from insidessl_dash.results.matrix_files import FOLDER, VOCODERS
 from insidessl_dash.results.schema import Result
 from insidessl_dash.results.store import Store
@@ -135,6 +136,20 @@ def test_the_vocoder_that_is_heard_by_default_is_the_best_of_those_measured() ->
         assert best.weights_sha256 == card["weights_sha256"]
     spoken_by = set(card["data"]["held_out_speakers"])
     assert {u.speaker for u in measured.utterances} <= spoken_by
+
+
+def test_the_decoders_of_wav2vec2_are_small_and_those_of_the_shipped_weights() -> None:
+    (bank,) = DecoderBanks(Path("nowhere"), SHIPPED).models()
+    assert bank.model == "wav2vec2-nano"
+    assert bank.missing == ()
+    assert (bank.folder / "model.safetensors").stat().st_size <= 25_000_000
+    wav2vec2 = json.loads((SHIPPED / "models" / "wav2vec2-nano" / "card.json").read_text())
+    assert bank.trained_on["weights_sha256"] == wav2vec2["weights_sha256"]
+    card = json.loads((bank.folder / "card.json").read_text())
+    assert card["weights_sha256"] == bank.weights_sha256
+    assert card["data"]["held_out_speakers"] == wav2vec2["data"]["held_out_speakers"]
+    found = card["held_out"]
+    assert all(found[f"mel_l1_{layer}"] < found["mean_mel_l1"] for layer in bank.layers)
 
 
 def test_dynamics_ship_at_log_spaced_updates() -> None:
