@@ -127,6 +127,7 @@ def make_measure(
                 mean=difference, std=0.02, n=N, ci95=(difference - reach, difference + reach)
             ),
             p=0.001 if clear else 0.6,
+            speakers=20,
             better=better if clear else None,
         ),
     )  # fmt: skip

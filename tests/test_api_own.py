@@ -95,7 +95,7 @@ def test_from_a_recording_to_its_sounds(client: FlaskClient) -> None:
     assert document["done"] == MISSING
     assert document["missing"] == {"7": "no decoder"}
     assert document["metrics"]["content"]["cells"][0][12] == pytest.approx(0.12)
-    assert document["metrics"]["stoi"]["why"] == "0.30 s: STOI needs 0.5 s"
+    assert document["metrics"]["stoi"]["why"][0][0] == "0.30 s: STOI needs 0.5 s"
     sound = client.get(f"{listed['url']}/cells/3/11.opus")
     assert sound.status_code == 200
     assert sound.headers["Cache-Control"] == "private, no-cache"

@@ -431,6 +431,15 @@ def test_a_sound_is_kept_only_under_its_version(client: FlaskClient) -> None:
     assert "immutable" in kept
 
 
+def test_what_anybodys_cache_may_keep_sets_no_cookie(client: FlaskClient) -> None:
+    version = client.get(AT).json["version"]
+    stranger = client.application.test_client()
+    answer = stranger.get(f"{AT}/cells/3/7.opus?v={version}")
+    assert "public" in answer.headers["Cache-Control"]
+    assert "Set-Cookie" not in answer.headers
+    assert "Set-Cookie" in stranger.get(AT).headers
+
+
 def test_wav_is_what_the_opus_decodes_to(client: FlaskClient) -> None:
     for at in ("original", "vocoder", "cells/12/12"):
         answer = client.get(f"{AT}/{at}.wav")

@@ -157,7 +157,8 @@ def summary(cells: np.ndarray, rows: Sequence[int] = (0, 1, 2), **changes):
         "title": "t", "unit": "", "group": "content", "higher_is_better": True, "scored_by": "x",
         "why": [[["" for _ in row] for row in of] for of in cells.tolist()],
     }  # fmt: skip
-    return summarise_metric(cells, cells[:, 0, 0] + 1, rows, **{**given, **changes})
+    speakers = changes.pop("speakers", np.arange(len(cells)))
+    return summarise_metric(cells, cells[:, 0, 0] + 1, rows, speakers, **{**given, **changes})
 
 
 def test_means_and_deviations_of_cells() -> None:
@@ -227,6 +228,27 @@ def test_the_asymmetry_test_is_scipys_and_its_interval_the_projects(higher_is_be
     assert found.lower.mean == pytest.approx(lower.mean())
     assert found.upper.std == pytest.approx(upper.std(ddof=1))
     assert found.better == ("lower" if higher_is_better else "upper")
+
+
+def test_utterances_of_one_speaker_count_once_in_test_and_interval() -> None:
+    rng = np.random.default_rng(5)
+    once = rng.standard_normal((12, 3, 3))
+    speakers = np.arange(12)
+    twice, doubled = np.repeat(once, 2, axis=0), np.repeat(speakers, 2)
+    one, two = summary(once), summary(twice, speakers=doubled)
+    assert two.asymmetry.p == one.asymmetry.p
+    assert two.asymmetry.speakers == one.asymmetry.speakers == 12
+    assert two.diagonal.ci95 == pytest.approx(one.diagonal.ci95)
+    assert two.asymmetry.difference.ci95 == pytest.approx(one.asymmetry.difference.ci95)
+    assert two.diagonal.n == 24
+    # Speakers with unlike numbers of utterances: the test is scipy's on a mean a speaker.
+    speakers = np.repeat([7, 3, 9, 4], [5, 2, 1, 4])
+    found = summary(once, speakers=speakers).asymmetry
+    lower, upper = triangles(once, [0, 1, 2])
+    means = [np.mean((lower - upper)[speakers == one]) for one in (3, 4, 7, 9)]
+    assert found.p == pytest.approx(wilcoxon(means).pvalue)
+    assert found.difference.mean == pytest.approx(np.mean(lower - upper))
+    assert summary(once, speakers=np.zeros(12, int)).diagonal.ci95 is None
 
 
 def test_triangles_that_cannot_be_told_apart() -> None:
@@ -643,13 +665,19 @@ def test_a_matrix_on_disk_comes_back_as_it_was(folder: Path, tmp_path: Path) -> 
     assert list_matrices(shipped / FOLDER) == []
     assert matrices.get("corpus", name) == result
     assert matrices.values("corpus", name).ids == values.ids
-    # What ships under the same name comes first; a file that changed is read again.
+    # It comes before what ships under the same name; a file that changed is read again.
     changed = result.model_copy(update={"key": "other"})
     write_matrix(shipped / FOLDER / "corpus" / name, changed, values)
-    assert [(h.key, h.own) for h in matrices.headers()] == [("other", False)]
-    write_matrix(shipped / FOLDER / "corpus" / name, result, values)
+    assert [(h.key, h.own) for h in matrices.headers()] == [(result.key, True)]
     assert matrices.get("corpus", name).key == result.key
-    for corpus, named in (("corpus", "absent"), ("..", name), ("corpus", "../corpus/" + name)):
+    write_matrix(target, changed, values)
+    assert matrices.get("corpus", name).key == "other"
+    for corpus, named in (
+        ("corpus", "absent"),
+        ("..", name),
+        ("corpus", "../corpus/" + name),
+        ("é" * 200, name),
+    ):
         with pytest.raises(NotFoundError, match="gcm evaluate"):
             matrices.get(corpus, named)
 

@@ -30,7 +30,6 @@ from insidessl_dash.engine.spec import Job, JobSpec, MatrixSpec
 from insidessl_dash.engine.uploads import Uploads
 from insidessl_dash.results.decoder_banks import FOLDER as BANKS
 from insidessl_dash.results.decoder_banks import DecoderBanks, publish
-from insidessl_dash.results.explorer import commonest
 from insidessl_dash.results.own_matrices import OwnMatrices
 from insidessl_dash.results.store import Store
 
@@ -161,6 +160,25 @@ def test_training_puts_decoders_where_the_dashboard_finds_them(
     assert (tmp_path / "run" / "final" / "config.json").is_file(), "the run keeps its own"
 
 
+def test_a_first_look_does_not_hide_flow_decoders(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("insidessl_dash.cli.training.train", lambda *_args, **_options: None)
+    made = write_made_bank(tmp_path / "made", weights=b"look", preset="regression")
+    (tmp_path / "run").mkdir()
+    made.rename(tmp_path / "run" / "final")
+    own = home / "gcm" / "decoders"
+    given = ["gcm", "train", "--model", "wav2vec2-nano", "--data", "x", "--out"]
+    words = [*given, str(tmp_path / "run"), "--preset", "regression"]
+    flow = write_made_bank(home)
+    kept = CliRunner().invoke(app, words)
+    assert kept.exit_code == 0
+    assert "keeps the flow decoders of wav2vec2-nano" in " ".join(kept.output.split())
+    assert (flow / "model.safetensors").read_bytes() == b"made"
+    assert CliRunner().invoke(app, [*words, "--dashboard"]).exit_code == 0
+    assert (own / "wav2vec2-nano" / "model.safetensors").read_bytes() == b"look"
+
+
 def test_a_model_never_judges_itself(place: SimpleNamespace) -> None:
     registry, home = place.services.registry, place.settings.home
     banks = DecoderBanks(home, place.settings.precomputed)
@@ -220,7 +238,7 @@ def test_a_matrix_is_another_kind_of_job(place: SimpleNamespace) -> None:
     assert matrix.example.voice == "my voice.wav"
     assert matrix.example.metrics["content"].cells[3][7] == pytest.approx(3.07)
     assert matrix.example.metrics["stoi"].cells == [[None] * 13] * 13
-    assert matrix.example.metrics["stoi"].why == "0.30 s: STOI needs 0.5 s"
+    assert matrix.example.metrics["stoi"].why == [["0.30 s: STOI needs 0.5 s"] * 13] * 13
     assert matrix.wall_s == pytest.approx(1.8)
     assert place.matrices.cell(ME, key, 12, 0).read_bytes()[:4] == b"OggS"
     records = {j.id: j for _owner, j in JobRecords(place.settings.home).all()}
@@ -433,8 +451,3 @@ def test_the_oldest_matrix_goes_first(place: SimpleNamespace) -> None:
     for name in ("../" + "1" * 29, "1" * 31, "Z" * 32):
         with pytest.raises(NotFoundError):
             few.get(ME, name)
-
-
-def test_the_commonest_reason_does_not_depend_on_order() -> None:
-    assert commonest(["b", "a", ""]) == commonest(["a", "b"]) == "a"
-    assert commonest([]) == ""

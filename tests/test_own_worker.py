@@ -136,7 +136,7 @@ def test_a_recording_becomes_sounds_and_scores(spoken: SimpleNamespace) -> None:
     assert np.isfinite(np.array(example.metrics["mel_l1"].cells, dtype=float)).all()
     f0 = example.metrics["f0_rmse_cents"]
     assert f0.cells == [[None] * 3] * 2, "nothing is voiced"
-    assert "voiced" in f0.why
+    assert "voiced" in f0.why[0][0]
     for path in (
         spoken.matrices.cell(ME, matrix.key, 2, 1),
         spoken.matrices.reference(ME, matrix.key, "original"),
@@ -165,7 +165,7 @@ def test_a_clip_too_short_for_stoi_has_the_rest(spoken: SimpleNamespace) -> None
     metrics = spoken.matrices.get(ME, decoded(spoken, 0.3).results[0]).example.metrics
     assert metrics["stoi"].cells == [[None] * 3] * 2
     assert metrics["stoi"].vocoder is None
-    assert "STOI needs 0.5 s" in metrics["stoi"].why
+    assert "STOI needs 0.5 s" in metrics["stoi"].why[0][0]
     assert all(value is not None for row in metrics["content"].cells for value in row)
 
 

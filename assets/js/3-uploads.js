@@ -225,7 +225,11 @@
 
   // Those chosen for an analysis, or all.
   page.uploads = (all) => files.filter((file) => file.state === "ready" && (all || file.use));
-  page.refusedFiles = () => files.filter((file) => file.state === "error");
+  // Why the file that came last was refused; "" where it was not.
+  page.lastRefusal = () => {
+    const last = files[files.length - 1];
+    return last && last.state === "error" ? last.why : "";
+  };
   page.addFiles = add;
   page.sending = () => chain;
   page.busySending = () => files.some((file) => file.state === "sending");

@@ -15,6 +15,7 @@
       "aria-label": "Cells: a row a decoder, a column a token layer",
     });
     const reading = make("p", "cells-reading", "");
+    const scale = make("div", "cells-scale");
     const worse = make("span", "scale-worse");
     const better = make("span", "scale-better");
     let metric = "";
@@ -33,7 +34,6 @@
         head.append(make("span", "cells-column", layer, says));
       }
       grid.append(head, ...shown.layers.map(line));
-      const scale = make("div", "cells-scale");
       scale.append(worse, make("i", "scale-bar"), better);
       element.append(
         make("p", "cells-across", "Tokens z(j) of layer j →"),
@@ -89,6 +89,7 @@
       }
       const ends = higher ? [low, high] : [high, low];
       const [bad, good] = values.length ? ends.map((v) => shown.valued(metric, v)) : ["", ""];
+      scale.hidden = !values.length;
       if (told) read(...told);
       worse.textContent = `worse, ${bad}`;
       better.textContent = `${good}, better`;
@@ -120,15 +121,14 @@
     function read(i, j) {
       told = [i, j];
       const sound = `${i}/${j}`;
-      const { title, why } = shown.metrics[metric];
-      const silent = why && !shown.pending(sound) && shown.score(metric, sound) === null;
-      const reason = silent ? ` (${why})` : "";
-      reading.textContent = `${shown.spoken(sound)}: ${said(sound, title)}${reason}`;
+      const why = shown.reason(metric, sound);
+      const words = said(sound, shown.metrics[metric].title);
+      reading.textContent = `${shown.spoken(sound)}: ${words}${why ? ` (${why})` : ""}`;
     }
 
     function move(event) {
       const from = event.target.closest(".cell");
-      if (!from) return;
+      if (!from || event.altKey || event.metaKey) return;
       let [i, j] = at(from);
       const { rows } = shown;
       const last = shown.layers.length - 1;

@@ -52,6 +52,13 @@
         return metrics[metric].cells[row(i)][j];
       },
 
+      // Why a cell has no value; "" where it has one, or nobody wrote it down.
+      reason(metric, sound) {
+        if (!isCell(sound) || example.pending(sound)) return "";
+        const [i, j] = sound.split("/");
+        return metrics[metric].why.length ? metrics[metric].why[row(i)][j] : "";
+      },
+
       valued(metric, value) {
         if (value === null) return "not measurable";
         const unit = metrics[metric].unit;

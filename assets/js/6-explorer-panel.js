@@ -104,8 +104,10 @@
     }
 
     function made() {
-      const { preset } = shown.decoders;
+      const { preset, size, tokens } = shown.decoders;
       const kind = preset === "flow" ? "Flow-matching" : "Regression (first look)";
+      const blocks = size.blocks ? ` of ${size.blocks} blocks of ${size.width}` : "";
+      const read = tokens ? `, layers quantised to ${tokens} tokens` : "";
       const gain = shown.config.gain_db;
       const level = `${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(1)} dB`;
       const recording = shown.own
@@ -116,14 +118,15 @@
         .map((name) => shown.metrics[name].scored_by);
       const text = shown.text ? `“${shown.text}” ` : "";
       return (
-        `${text}${kind} decoders, vocoder ${shown.vocoder.name}; one gain of ${level} for all ` +
-        `cells and the vocoder, none for the original. Words judged by ${judges[0]}, the voice by ` +
+        `${text}${kind} decoders${blocks}${read}, vocoder ${shown.vocoder.name}. Every sound, the ` +
+        `original too, is of speech brought to −${-shown.level_dbfs} dB below full scale; all cells ` +
+        `and the vocoder get one gain of ${level}. Words judged by ${judges[0]}, the voice by ` +
         `${judges[1]}. Recording: ${recording}.`
       );
     }
 
     function what(heard) {
-      if (heard === "original") return "The recording itself";
+      if (heard === "original") return "The recording itself, at the level of the others";
       if (heard === "vocoder") return "The original’s own mel, vocoded: the most a cell can reach";
       const [i, j] = heard.split("/");
       return shown.spoken(heard) + (i === j ? ": its own" : "");
@@ -142,6 +145,7 @@
         one.querySelector(".slot-name").textContent = shown.titled(name);
         one.setAttribute("aria-pressed", String(heard === name));
         one.setAttribute("aria-label", `${slot.toUpperCase()}: ${shown.spoken(name)}`);
+        one.disabled = shown.pending(name);
       }
       for (const one of element.querySelectorAll("[data-sound]")) {
         one.setAttribute("aria-pressed", String(one.dataset.sound === playing));
@@ -163,9 +167,10 @@
         const value = shown.score(name, heard);
         if (value === undefined) continue;
         const direction = metric.higher_is_better ? "higher" : "lower";
+        const why = shown.reason(name, heard);
         list.append(
           make("dt", "", `${metric.title}, ${direction} is better`),
-          make("dd", "", shown.valued(name, value)),
+          make("dd", "", shown.valued(name, value) + (why ? ` (${why})` : "")),
         );
       }
     }

@@ -7,6 +7,8 @@
   const make = page.make;
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
   const FIRST = "wav2vec2-nano";
+  const ROWS_MS = 3000; // between two looks for rows that were decoded since
+  const PATIENCE_MS = 600000; // without a new one
 
   let root = null;
   let own = false; // whether this is the page of a cell
@@ -21,6 +23,7 @@
   let at = 0; // where playing starts, in seconds
   let wanted = null; // a cell that was chosen above before there was anything here
   let told = false; // whether the address names the cell
+  let asked = 0; // examples that were asked for
 
   const chosen = () => cell.join("/");
 
@@ -29,11 +32,11 @@
     own = root.dataset.page === "own";
     if (!(await list())) return;
     if (!examples.length) return void root.replaceChildren(nothing());
-    const asked = new URLSearchParams(window.location.search).get("cell") || "";
+    const link = new URLSearchParams(window.location.search).get("cell") || "";
     const { url, i, j } = root.dataset;
-    const names = own ? ["", "", i, j] : asked.split(",");
+    const names = own ? ["", "", i, j] : link.split(",");
     cell = names[3] === undefined ? null : [Number(names[2]), Number(names[3])];
-    told = !own && Boolean(asked);
+    told = !own && Boolean(link);
     await show(
       examples.find((e) => (own ? e.url === url : e.model === names[0] && e.name === names[1])) ||
         examples.find((e) => e.model === FIRST) ||
@@ -78,13 +81,16 @@
   }
 
   async function show(header) {
-    sound.stop();
+    const mine = (asked += 1);
+    let found;
     try {
-      const found = await page.api("GET", header.url.replace("/api/v1", ""));
-      shown = page.explorerExample(header, found);
+      found = await page.api("GET", header.url.replace("/api/v1", ""));
     } catch (error) {
       return void page.banner(error.message);
     }
+    if (mine !== asked) return; // another one was chosen meanwhile
+    sound.stop();
+    shown = page.explorerExample(header, found);
     if (!shown.metrics[metric]) metric = Object.keys(shown.metrics)[0];
     if (!cell || !shown.hasCell(...cell)) {
       const middle = shown.rows[shown.rows.length >> 1];
@@ -111,6 +117,17 @@
     panel.describe();
     if (own || told) tell();
     sound.load(shown.place("original")).catch(() => {});
+    if (own) grow(shown, Date.now());
+  }
+
+  // The page of a matrix that is still being decoded takes in its rows as they come.
+  function grow(mine, since) {
+    if (!mine.done || mine.done.length === mine.rows.length || Date.now() - since > PATIENCE_MS) return;
+    setTimeout(async () => {
+      const before = mine.done.length;
+      const now = shown === mine ? await page.explorerOwn(mine.name, false) : -1;
+      if (shown === mine) grow(mine, now > before ? Date.now() : since);
+    }, ROWS_MS);
   }
 
   // -- what can be chosen ---------------------------------------------------------------------
@@ -194,6 +211,7 @@
   }
 
   function compare(slot) {
+    if (shown.pending(slot === "a" ? held : chosen())) return;
     play(slot === "a" ? held : chosen(), sound.playing() ? null : at);
   }
 
@@ -219,7 +237,7 @@
 
   document.addEventListener("keydown", (event) => {
     if (!shown || event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.key === "Escape" && sound.playing()) sound.stop();
+    if (event.key === "Escape") sound.stop(); // also one that is still loading
     const typing = event.target.closest("select, textarea, input:not([type=range])");
     if (event.key.toLowerCase() !== "x" || typing || !root.contains(event.target)) return;
     compare(heard === held ? "b" : "a");
@@ -253,6 +271,7 @@
       await show(other);
     }
     if (!shown.hasCell(i, j)) return;
+    sound.stop();
     heard = `${i}/${j}`;
     choose(i, j);
     cells.focus(i, j);
@@ -282,7 +301,9 @@
   // A recording was deleted, and its sounds with it.
   document.addEventListener("forgotten", async () => {
     if (!shown || !(await list())) return;
-    if (examples.some((e) => e.url === shown.url)) return;
+    if (examples.some((e) => e.url === shown.url)) {
+      return void root.querySelector(".explorer-controls").replaceWith(controls());
+    }
     sound.stop();
     shown = null;
     if (examples.length) await show(examples[0]);

@@ -12,23 +12,27 @@
   function paint() {
     const plot = graph();
     if (!plot || !plot.data) return;
-    maps(plot).forEach((_trace, index) => {
+    maps(plot).forEach((trace, index) => {
       const path = plot.querySelector(`.shapelayer path[data-index="${index}"]`);
       if (!path) return;
-      path.style.opacity = cell ? 1 : 0;
-      if (!cell) return;
+      path.style.opacity = inside(trace) ? 1 : 0;
+      if (!inside(trace)) return;
       const box = path.getBBox();
       path.style.transform = `translate(${cell[1] * box.width}px, ${cell[0] * box.height}px)`;
     });
     write(plot);
   }
 
+  // Models side by side need not be equally deep.
+  const inside = (trace) => Boolean(cell) && Math.max(...cell) < trace.z.length;
+
   function write(plot) {
     const place = document.getElementById("gcm-reading");
-    const found = maps(plot);
-    place.hidden = !found.length;
-    if (!found.length) return;
-    if (!cell) {
+    const all = maps(plot);
+    const found = all.filter(inside);
+    place.hidden = !all.length;
+    if (!all.length) return;
+    if (!found.length) {
       place.replaceChildren(
         page.make(
           "p",
@@ -40,13 +44,13 @@
       return;
     }
     const [i, j] = cell;
-    const layers = plot.layout.xaxis.ticktext;
-    const named = `Decoder ${layers[i] ?? i}, tokens of layer ${layers[j] ?? j}`;
+    const { layers } = found[0].meta;
+    const named = `Decoder ${layers[i]}, tokens of layer ${layers[j]}`;
     const head = page.make("p", "reading-cell", named);
     const lines = [...new Set(found.map((trace) => trace.meta.panel))].map((panel) => {
       const mine = found.filter((trace) => trace.meta.panel === panel);
       const line = page.make("p", "reading-values");
-      if (found.length > mine.length) line.append(page.make("b", "", mine[0].meta.model));
+      if (all.some((trace) => trace.meta.panel !== panel)) line.append(page.make("b", "", mine[0].meta.model));
       for (const { meta, customdata } of mine) {
         const unit = meta.unit && customdata[i][j] !== "–" ? ` ${meta.unit}` : "";
         const value = page.make("span", "");
@@ -68,7 +72,7 @@
     const plot = graph();
     if (!plot || !plot.on || !plot.data) return void requestAnimationFrame(listen);
     const found = maps(plot);
-    count = found.length ? found[0].z.length : 0;
+    count = Math.max(0, ...found.map((trace) => trace.z.length));
     if (cell && Math.max(...cell) >= count) cell = null;
     if (!plot.dataset.listens) {
       plot.dataset.listens = "yes";
@@ -96,14 +100,14 @@
     };
     for (const [name, value] of Object.entries(says)) place.setAttribute(name, value);
     place.addEventListener("keydown", (event) => {
-      const step = STEPS[event.key];
+      const step = event.altKey || event.metaKey ? null : STEPS[event.key];
       const within = (at) => Math.min(Math.max(at, 0), count - 1);
       if (step) {
         event.preventDefault();
         const [i, j] = cell || [-step[0], -step[1]];
         point([within(i + step[0]), within(j + step[1])]);
       } else if (event.key === "Enter" && cell && page.explore) {
-        page.explore(maps(graph())[0].meta.matrix, ...cell);
+        page.explore(maps(graph()).find(inside).meta.matrix, ...cell);
       }
     });
   }

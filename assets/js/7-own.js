@@ -88,6 +88,7 @@
     const select = $("#own-upload");
     const newest = list[list.length - 1];
     const fresh = newest && ![...select.options].some((option) => option.value === newest.id);
+    if (fresh) trouble = "";
     if (fresh || !list.some((file) => file.id === upload)) upload = newest ? newest.id : "";
     const options = list.map((file) => {
       const title = `${file.name}, ${page.duration(file.seconds)}`;
@@ -131,8 +132,9 @@
         ? `the first ${known.longest_s} s of ${page.duration(file.seconds)}`
         : page.duration(file.seconds);
     const gaps = found.missing.length ? ` Layers without a decoder: ${found.missing.join(", ")}.` : "";
+    const look = found.preset === "flow" ? "" : `, by ${found.preset} decoders (a first look)`;
     return (
-      `${size} of ${part}; vocoder: ${found.vocoder}; words judged by ${found.content}, ` +
+      `${size} of ${part}${look}; vocoder: ${found.vocoder}; words judged by ${found.content}, ` +
       `the voice by ${found.voice}.${gaps}`
     );
   }
@@ -180,8 +182,7 @@
 
   // A file that was refused, e.g. a silent one, says why here too.
   function tellTrouble() {
-    const refused = page.refusedFiles ? page.refusedFiles().pop() : null;
-    const words = trouble || (refused ? refused.why : "");
+    const words = trouble || (page.lastRefusal ? page.lastRefusal() : "");
     const note = $(".own-source-note");
     note.dataset.plain = note.dataset.plain || note.textContent;
     note.textContent = words || note.dataset.plain;

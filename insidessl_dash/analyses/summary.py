@@ -18,7 +18,8 @@ class Summary(NamedTuple):
     Attributes:
         mean: Over the utterances where the value is defined.
         std: Sample deviation (n - 1); from two utterances on.
-        ci95: Percentile bootstrap interval of the mean, (low, high); from two utterances on.
+        ci95: Percentile bootstrap interval of the mean, (low, high); from two utterances on, or
+            from two groups on where they are grouped.
     """
 
     mean: list[float | None]
@@ -26,7 +27,12 @@ class Summary(NamedTuple):
     ci95: list[tuple[float, float] | None]
 
 
-def summarise(values: NDArray[np.float64], seed: int = 0, resamples: int = 1000) -> Summary:
+def summarise(
+    values: NDArray[np.float64],
+    seed: int = 0,
+    resamples: int = 1000,
+    groups: NDArray[np.int64] | None = None,
+) -> Summary:
     """Mean, deviation, and 95% interval of the mean over utterances.
 
     The interval is the 2.5 to 97.5 percentile of the mean over `resamples` draws of as many
@@ -38,6 +44,8 @@ def summarise(values: NDArray[np.float64], seed: int = 0, resamples: int = 1000)
         values: float64 (utterances, layers); NaN: not defined there.
         seed: Of the draws.
         resamples: How many.
+        groups: int64 (utterances,), e.g. who speaks: utterances of one group are not independent,
+            so whole groups are drawn, each as often as there are groups. None: utterances are.
 
     Example:
         >>> summarise(np.array([[1.0, np.nan], [3.0, 2.0]])).mean
@@ -55,9 +63,15 @@ def summarise(values: NDArray[np.float64], seed: int = 0, resamples: int = 1000)
         _fill(summary.mean, here, chosen.mean(axis=0).tolist())
         if len(chosen) > 1:
             _fill(summary.std, here, chosen.std(axis=0, ddof=1).tolist())
-            low, high = np.percentile(
-                _resampled_means(chosen, seed, resamples), [2.5, 97.5], axis=0
-            )
+        sums, sizes = chosen, np.ones(len(chosen))
+        if groups is not None:
+            _, of = np.unique(groups[pattern], return_inverse=True)
+            sizes = np.bincount(of).astype(np.float64)
+            sums = np.zeros((len(sizes), chosen.shape[1]))
+            np.add.at(sums, of, chosen)
+        if len(sizes) > 1:
+            means = _resampled_means(sums, sizes, seed, resamples)
+            low, high = np.percentile(means, [2.5, 97.5], axis=0)
             _fill(summary.ci95, here, list(zip(low.tolist(), high.tolist(), strict=True)))
     return summary
 
@@ -67,17 +81,26 @@ def _fill(into: list, places: NDArray, values: list) -> None:
         into[place] = value
 
 
-def _resampled_means(values: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np.float64]:
-    """Means of bootstrap draws, float64 (resamples, layers)."""
-    count = len(values)
+def _resampled_means(
+    sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int, resamples: int
+) -> NDArray[np.float64]:
+    """Means of bootstrap draws of groups, float64 (resamples, layers).
+
+    Args:
+        sums: float64 (groups, layers), over the utterances of each.
+        sizes: float64 (groups,), how many they are.
+        seed, resamples: Of the draws.
+    """
+    count = len(sums)
     rng = np.random.default_rng(stable_seed("bootstrap", seed))
-    centre = values.mean(axis=0)
-    means = np.empty((resamples, values.shape[1]))
+    centre = sums.sum(axis=0) / sizes.sum()
+    off = sums - sizes[:, None] * centre
+    means = np.empty((resamples, sums.shape[1]))
     step = max(1, _MOST_WEIGHTS // count)
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
         drawn = rng.integers(count, size=(size, count))
         drawn += count * np.arange(size)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
-        means[start : start + size] = weights @ (values - centre) / count
+        means[start : start + size] = weights @ off / (weights @ sizes)[:, None]
     return means + centre

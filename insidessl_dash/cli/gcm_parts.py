@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from insidessl_dash.core.errors import ModelError
 from insidessl_dash.core.settings import settings
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ VOCODER = "shipped:fourier-vocoder"
 """The default: it keeps most of held-out speech, see ``precomputed/gcm/vocoders.json``."""
 
 CONTENT, SPEAKER = "whisper-base", "ecapa-voxceleb"
+SHIPPED_CONTENT, SHIPPED_SPEAKER = "hubert-nano-it2", "ecapa-nano"
 
 Decoders = Annotated[
     str | None,
@@ -72,10 +74,18 @@ def load_judge(content: str, speaker: str, cards: dict[str, ModelCard]) -> Judge
     from insidessl_dash.generation.judge import Judge
 
     (heard, _, layer), (known, _, voice_layer) = content.partition(":"), speaker.partition(":")
-    return Judge(
-        Content(load_encoder(cards[heard]), layer or None),
-        Identity(load_encoder(cards[known]), voice_layer or None),
-    )
+    try:
+        return Judge(
+            Content(load_encoder(cards[heard]), layer or None),
+            Identity(load_encoder(cards[known]), voice_layer or None),
+        )
+    except ModelError as error:
+        if not {heard, known} & {CONTENT, SPEAKER}:
+            raise
+        raise ModelError(
+            f"{error} Or judge with models that ship: --content {SHIPPED_CONTENT} --speaker "
+            f"{SHIPPED_SPEAKER} (not the model under study)."
+        ) from error
 
 
 def open_vocoder(source: str, device: str) -> Vocoder:

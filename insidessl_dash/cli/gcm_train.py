@@ -10,7 +10,7 @@ import typer
 from insidessl_dash.cli import training
 from insidessl_dash.cli.output import out
 from insidessl_dash.core.settings import settings
-from insidessl_dash.results.decoder_banks import publish
+from insidessl_dash.results.decoder_banks import DecoderBanks, publish
 
 
 def train(
@@ -52,14 +52,18 @@ def train(
     ] = None,
     dashboard: Annotated[
         bool | None,
-        typer.Option(help="At the end, a copy where the dashboard finds it. Not with --layer."),
+        typer.Option(
+            help="At the end, a copy where the dashboard finds it. Default: unless --layer, or "
+            "a first look or tokens would hide flow decoders of the model."
+        ),
     ] = None,
 ) -> None:
     """Train a decoder for every layer of a model, all in one run.
 
     What `gcm evaluate --decoders` reads is then in OUT/final. A copy goes to this installation's
-    home, in place of an earlier one, so that the dashboard can decode visitors' recordings; of a
-    part of the layers only where `--dashboard` says so.
+    home, in place of an earlier one, so that the dashboard can decode visitors' recordings. A part
+    of the layers, or a first look where there are flow decoders, is copied where `--dashboard`
+    says so.
     """
     given: dict[str, Any] = {
         "model": model,
@@ -76,6 +80,15 @@ def train(
         "decoders", given, data, exclude, out_folder, cache or out_folder / "cache",
         resume=resume, extend=extend, threads=threads, licence=licence, ship_to=ship_to,
     )  # fmt: skip
-    if dashboard or (dashboard is None and not layer):
+    if dashboard is None:
+        banks = DecoderBanks(settings().home, settings().precomputed)
+        hidden = banks.better_than(model, preset or "flow", tokens)
+        if hidden is not None:
+            out.print(
+                f"The dashboard keeps the flow decoders of {model} ({hidden.folder}); "
+                "--dashboard puts these in their place."
+            )
+        dashboard = not layer and hidden is None
+    if dashboard:
         place = publish(ship_to or out_folder / "final", settings().home, model)
         out.print(f"For the dashboard: {place}")

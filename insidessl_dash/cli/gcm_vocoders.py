@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from insidessl_dash.core.settings import settings
 
 if TYPE_CHECKING:
     from insidessl_dash.core.types import Utterance
+    from insidessl_dash.generation.vocoder import Vocoder
     from insidessl_dash.results.copy_synthesis import CopySynthesis, Scores
 
 VERSION = 1
@@ -49,7 +51,7 @@ def vocoders(
     from insidessl_dash.engine.plan import corpus_digest
     from insidessl_dash.engine.worker import public_source
     from insidessl_dash.generation import copy_synthesis as method
-    from insidessl_dash.generation.vocoder import GriffinLim, Vocoder, load_vocoder
+    from insidessl_dash.generation.vocoder import GriffinLim, load_vocoder
     from insidessl_dash.notebook import open_audio
     from insidessl_dash.results.copy_synthesis import CopySynthesis, write_copy_synthesis
     from insidessl_dash.results.matrix_files import FOLDER, VOCODERS
@@ -73,8 +75,7 @@ def vocoders(
         )
     started = time.monotonic()
     with progress_bar() as progress:
-        floor = GriffinLim()
-        found = method.copy_synthesis({**loaded, floor.name: floor}, chosen, progress)
+        found = method.copy_synthesis([*_and_alone(loaded), ("", GriffinLim())], chosen, progress)
     used = [info for info in found.utterances if info.error is None]
     words = ["insidessl-dash", "gcm", "vocoders", "--corpus", corpus]
     words += [word for source in loaded for word in ("--vocoder", source)]
@@ -110,6 +111,15 @@ def vocoders(
         if info.error:
             warn(f"{info.id}: {info.error}")
     _print(result)
+
+
+def _and_alone(loaded: dict[str, Vocoder]) -> Iterator[tuple[str, Vocoder]]:
+    """Each vocoder, and after one whose phases Griffin-Lim makes consistent the network alone."""
+    for source, vocoder in loaded.items():
+        yield source, vocoder
+        start = getattr(vocoder, "start", None)
+        if start is not None:
+            yield source, start
 
 
 def _held_out(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 SAMPLE_RATE = 16_000
+LEVEL_DBFS = -26.0
+"""Level of speech for decoders, and of what is compared with what they decode."""
 """Sample rate of every encoder here, in Hz."""
 
 

@@ -191,7 +191,7 @@ class DaskExecutor:
     ) -> Iterator[tuple[Any, Any]]:
         if not tasks:
             return
-        client, run = self.client(), tasks[0].run
+        client, run = self._connected(), tasks[0].run
         client.subscribe_topic(
             remote.topic(run), lambda event: advance(event[1]["shard"], event[1]["done"])
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +32,8 @@ from insidessl_dash.results.explorer import (
     CellMetric,
     Example,
     cell_file,
-    commonest,
+    forget_example,
+    reasons,
     reference_file,
     write_example,
 )
@@ -117,6 +118,7 @@ def make_example(
     recorded = load(utterance.path, name=utterance.path.name).samples
     samples = levelled(torch.from_numpy(recorded)).numpy()  # beside what decoders make
     target = folder / folder_name(utterance)
+    forget_example(target)
     rows = [encoder.layers.index(layer) for layer in bank.layers]
     total = len(rows) * len(encoder.layers)
 
@@ -215,7 +217,7 @@ def cell_metrics(
             scored_by=judge.scored_by[info.name],
             cells=cells[info.name],
             vocoder=ceiling[info.name],
-            why=commonest(chain.from_iterable(why[info.name])) if why else "",
+            why=reasons(why[info.name]) if why else [],
         )
         for info in METRICS
     }

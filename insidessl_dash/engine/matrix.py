@@ -173,7 +173,8 @@ def evaluate_matrix(
     if not state.utterances:
         raise AudioError(f"None of {len(errors)} utterances could be scored. {errors[0]}")
     rows = [encoder.layers.index(layer) for layer in bank.layers]
-    measures, values = compute(state, rows, judge.scored_by, config.seed)
+    speakers = {info.id: info.speaker for info in infos}
+    measures, values = compute(state, rows, judge.scored_by, config.seed, speakers)
     result = MatrixResult(
         key=key,
         model=model_info(encoder),

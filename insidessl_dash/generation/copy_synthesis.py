@@ -30,8 +30,6 @@ MEASURES = {
     ),
 }
 
-_OWN_PHASES = "own phases"
-
 
 class Measurements(NamedTuple):
     """What `CopySynthesis` says of vocoders and utterances, see there."""
@@ -43,21 +41,23 @@ class Measurements(NamedTuple):
 
 
 def copy_synthesis(
-    vocoders: Mapping[str, Vocoder], utterances: Sequence[Utterance], progress: ProgressHook
+    vocoders: Sequence[tuple[str, Vocoder]],
+    utterances: Sequence[Utterance],
+    progress: ProgressHook,
 ) -> Measurements:
     """Measure what vocoders make of the mels of the same utterances.
 
     Whole utterances, one by one. What cannot be read is left out, with its error.
 
     Args:
-        vocoders: Source -> vocoder; of one that learned nothing the source is not kept.
+        vocoders: Source and vocoder; of one that learned nothing the source is not kept.
         utterances: Measured against themselves.
         progress: Told after each.
 
     Raises:
         AudioError: No utterance could be read.
     """
-    found: dict[str, list[dict[str, Measured]]] = {name: [] for name in (*vocoders, _OWN_PHASES)}
+    found: list[list[dict[str, Measured]]] = [[] for _ in range(len(vocoders) + 1)]
     ids, infos = [], []
     for number, utterance in enumerate(utterances):
         progress("copy synthesis", number, len(utterances))
@@ -78,8 +78,9 @@ def copy_synthesis(
             )
         )
         ids.append(utterance.id)
-        for name, measured in _measure_all(vocoders, audio.samples).items():
-            found[name].append(measured)
+        made = _made([vocoder for _, vocoder in vocoders], audio.samples)
+        for rows, measured in zip(found, _measure_all(made, audio.samples), strict=True):
+            rows.append(measured)
     if not ids:
         raise AudioError(
             f"None of {len(infos)} utterances could be measured (first: {infos[0].error}): give "
@@ -93,11 +94,11 @@ def copy_synthesis(
             name=vocoder.name,
             source=source if vocoder.weights_sha256 else "",
             weights_sha256=vocoder.weights_sha256,
-            measures=_spreads(found[source], ids),
+            measures=_spreads(rows, ids),
         )
-        for source, vocoder in vocoders.items()
+        for (source, vocoder), rows in zip(vocoders, found, strict=False)
     ]
-    return Measurements(scores, _spreads(found[_OWN_PHASES], ids), ids, infos)
+    return Measurements(scores, _spreads(found[-1], ids), ids, infos)
 
 
 def with_own_phases(waveform: Tensor) -> Tensor:
@@ -135,25 +136,28 @@ def spread_over_speakers(
     return [utterance for *_, utterance in sorted(ranked, key=lambda row: row[:3])][:count]
 
 
-def _measure_all(
-    vocoders: Mapping[str, Vocoder], original: NDArray[np.float32]
-) -> dict[str, dict[str, Measured]]:
+def _made(vocoders: Sequence[Vocoder], original: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """What each makes of the mel, then the mel with the recording's own phases."""
     waveform = torch.from_numpy(original)
     with torch.no_grad():
         mel = log_mel(waveform[None])
-        made = {source: vocoder(mel)[0].cpu() for source, vocoder in vocoders.items()}
-        made[_OWN_PHASES] = with_own_phases(waveform)
+        made = [*(vocoder(mel)[0].cpu() for vocoder in vocoders), with_own_phases(waveform)]
+    return [one[: len(original)].numpy() for one in made]
+
+
+def _measure_all(
+    made: Sequence[NDArray[np.float32]], original: NDArray[np.float32]
+) -> list[dict[str, Measured]]:
     f0 = metrics.f0_hz(original)
-    found = {}
-    for source, tensor in made.items():
-        generated = tensor[: len(original)].numpy()
-        found[source] = {
+    return [
+        {
             "stoi": metrics.stoi(original, generated),
             "mel_l1": metrics.mel_l1(original, generated),
             "f0_rmse_cents": metrics.f0_rmse_cents(f0, metrics.f0_hz(generated)),
             "energy_correlation": metrics.energy_correlation(original, generated),
         }
-    return found
+        for generated in made
+    ]
 
 
 def _spreads(rows: Sequence[Mapping[str, Measured]], ids: Sequence[str]) -> dict[str, Scores]:

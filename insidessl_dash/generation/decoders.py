@@ -37,7 +37,7 @@ from torch.func import functional_call
 from insidessl_dash.core.errors import ModelError
 from insidessl_dash.core.files import whole_file, write_json
 from insidessl_dash.core.settings import settings
-from insidessl_dash.core.types import stable_seed
+from insidessl_dash.core.types import LEVEL_DBFS, stable_seed
 from insidessl_dash.encoders.sources import SAFETENSORS, find_checkpoint
 from insidessl_dash.encoders.weights import files_digest, load_plain, read_tensors, weight_files
 from insidessl_dash.generation.decoder_networks import (
@@ -46,13 +46,7 @@ from insidessl_dash.generation.decoder_networks import (
     Preset,
     RegressionNetwork,
 )
-from insidessl_dash.generation.mel import (
-    CONVENTION,
-    FRAME_RATE_HZ,
-    LEVEL_DBFS,
-    N_MELS,
-    QUIET,
-)
+from insidessl_dash.generation.mel import CONVENTION, FRAME_RATE_HZ, N_MELS, QUIET
 from insidessl_dash.results.decoder_banks import MODEL_TYPE
 
 STEPS = 4

@@ -8,7 +8,7 @@ matrix, and scored against the levelled original.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -290,7 +290,11 @@ def merge(state: MatrixState, other: MatrixState) -> None:
 
 
 def compute(
-    state: MatrixState, rows: Sequence[int], scored_by: dict[str, str], seed: int = 0
+    state: MatrixState,
+    rows: Sequence[int],
+    scored_by: dict[str, str],
+    seed: int = 0,
+    speakers: Mapping[str, str | None] | None = None,
 ) -> tuple[dict[str, MatrixMeasure], MatrixValues]:
     """Every metric over the utterances, whatever their order and however they were sharded.
 
@@ -299,8 +303,11 @@ def compute(
         rows: Of each decoder, the place of its layer among the encoder's layers.
         scored_by: Metric -> in words.
         seed: Of the bootstrap.
+        speakers: Utterance id -> who speaks; one of whom nobody knows is a speaker of its own.
     """
     ids = sorted(state.utterances)
+    who = [(speakers or {}).get(id) or f"\0{id}" for id in ids]
+    _, spoken_by = np.unique(who, return_inverse=True)
     scored = [state.utterances[id] for id in ids]
     cells = {m.name: np.array([u.cells[m.name] for u in scored], dtype=np.float64) for m in METRICS}
     ceiling = {
@@ -311,6 +318,7 @@ def compute(
             cells[m.name],
             ceiling[m.name],
             rows,
+            spoken_by,
             title=m.title,
             unit=m.unit,
             group=m.group,

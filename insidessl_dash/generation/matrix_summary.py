@@ -17,6 +17,7 @@ def summarise_metric(
     cells: NDArray[np.float64],
     ceiling: NDArray[np.float64],
     rows: Sequence[int],
+    speakers: NDArray[np.int64],
     *,
     title: str,
     unit: str,
@@ -29,12 +30,14 @@ def summarise_metric(
     """One metric over utterances.
 
     Diagonal, off-diagonal and triangle means are taken within each utterance first, over its
-    cells that could be measured, then over utterances.
+    cells that could be measured, then over utterances. Utterances of one speaker are not
+    independent: intervals draw speakers, and the test is of one difference a speaker.
 
     Args:
         cells: float64 (utterances, decoders, layers); NaN where not measurable.
         ceiling: float64 (utterances,), vocoder only.
         rows: Of each decoder the place of its layer among the layers.
+        speakers: int64 (utterances,), a number for each speaker.
         title, unit, group, higher_is_better, scored_by: As in `MatrixMeasure`.
         why: Of each utterance [i][j], why it has no value; "" where it has.
         seed: Of the bootstrap.
@@ -59,10 +62,10 @@ def summarise_metric(
             [_commonest([of[i][j] for of in why]) for j in range(cells.shape[2])]
             for i in range(cells.shape[1])
         ],
-        ceiling=_spread(ceiling, seed),
-        diagonal=_spread(_within(cells[:, on]), seed),
-        off_diagonal=_spread(_within(cells[:, ~on]), seed),
-        asymmetry=_asymmetry(cells, rows, higher_is_better, seed),
+        ceiling=_spread(ceiling, speakers, seed),
+        diagonal=_spread(_within(cells[:, on]), speakers, seed),
+        off_diagonal=_spread(_within(cells[:, ~on]), speakers, seed),
+        asymmetry=_asymmetry(cells, rows, speakers, higher_is_better, seed),
     )
 
 
@@ -95,21 +98,29 @@ def triangles(
 
 
 def _asymmetry(
-    cells: NDArray[np.float64], rows: Sequence[int], higher_is_better: bool, seed: int
+    cells: NDArray[np.float64],
+    rows: Sequence[int],
+    speakers: NDArray[np.int64],
+    higher_is_better: bool,
+    seed: int,
 ) -> Asymmetry:
     lower, upper = triangles(cells, rows)
     difference = lower - upper
-    spread = _spread(difference, seed)
-    differs = difference[~np.isnan(difference)]
+    spread = _spread(difference, speakers, seed)
+    there = ~np.isnan(difference)
+    differs = np.array(
+        [difference[there & (speakers == one)].mean() for one in np.unique(speakers[there])]
+    )
     p = float(wilcoxon(differs).pvalue) if differs.any() else None
     better = None
     if spread.ci95 is not None and not spread.ci95[0] <= 0.0 <= spread.ci95[1]:
         better = "lower" if (spread.ci95[0] > 0.0) == higher_is_better else "upper"
     return Asymmetry(
-        lower=_spread(lower, seed),
-        upper=_spread(upper, seed),
+        lower=_spread(lower, speakers, seed),
+        upper=_spread(upper, speakers, seed),
         difference=spread,
         p=p,
+        speakers=len(differs),
         better=better,
     )
 
@@ -122,8 +133,8 @@ def _within(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
 
 
-def _spread(values: NDArray[np.float64], seed: int) -> Spread:
-    found = summarise(values[:, None], seed=seed)
+def _spread(values: NDArray[np.float64], speakers: NDArray[np.int64], seed: int) -> Spread:
+    found = summarise(values[:, None], seed=seed, groups=speakers)
     return Spread(
         mean=found.mean[0],
         std=found.std[0],

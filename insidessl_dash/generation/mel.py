@@ -17,7 +17,7 @@ from torch import Tensor
 
 from insidessl_dash.audio import torchaudio_cpu  # noqa: F401  must precede torchaudio
 from insidessl_dash.core.errors import AudioError
-from insidessl_dash.core.types import SAMPLE_RATE
+from insidessl_dash.core.types import LEVEL_DBFS, SAMPLE_RATE
 
 N_MELS = 80
 WINDOW = 1024
@@ -38,8 +38,6 @@ FRAME_RATE_HZ = SAMPLE_RATE / HOP
 SHORTEST = WINDOW // 2 + 1
 """Fewest samples with a mel: reflection needs more than half a window."""
 
-LEVEL_DBFS = -26.0
-"""Level of speech for decoders, and of what is compared with what they decode: see `levelled`."""
 
 CONVENTION: dict[str, int | float] = {
     "sample_rate": SAMPLE_RATE,

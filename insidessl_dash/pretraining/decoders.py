@@ -23,19 +23,12 @@ from insidessl_dash.analyses.probing import frame_centre_s
 from insidessl_dash.core.errors import TrainingError
 from insidessl_dash.core.files import whole_file
 from insidessl_dash.core.progress import ProgressHook
-from insidessl_dash.core.types import SAMPLE_RATE, stable_hash, stable_seed
+from insidessl_dash.core.types import LEVEL_DBFS, SAMPLE_RATE, stable_hash, stable_seed
 from insidessl_dash.encoders.base import Encoder
 from insidessl_dash.encoders.loading import load_encoder
 from insidessl_dash.generation.decoder_networks import SIZES, FlowNetwork, Preset
 from insidessl_dash.generation.decoders import STEPS, DecoderBank
-from insidessl_dash.generation.mel import (
-    CONVENTION,
-    LEVEL_DBFS,
-    QUIET,
-    frames_of,
-    levelled,
-    log_mel,
-)
+from insidessl_dash.generation.mel import CONVENTION, QUIET, frames_of, levelled, log_mel
 from insidessl_dash.pretraining.data import SpeechData
 from insidessl_dash.pretraining.recipe import Batch, Recipe, RunSettings
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from insidessl_dash.encoders.mr_hubert import MRHubertConfig, MRHubertModel
 from insidessl_dash.pretraining.clusters import ClusterHead, ClusterPredictor
-from insidessl_dash.pretraining.hubert import SecondIteration
+from insidessl_dash.pretraining.hubert import SecondIteration, SecondSettings
 from insidessl_dash.pretraining.recipe import NANO
 
 
@@ -34,6 +35,18 @@ class MultiResolutionPredictor(ClusterPredictor):
         return self.head(output.high), low
 
 
+class MRHubertSettings(SecondSettings):
+    """A gentler start than HuBERT's.
+
+    At HuBERT's rate (1e-3, 500 updates of warm-up) the middle stage collapses: what it adds to its
+    own input becomes the same for every frame, the loss at 40 ms reads past it, and nothing brings
+    it back.
+    """
+
+    learning_rate: float = Field(4e-4, gt=0)
+    warmup: int = Field(1500, ge=1)
+
+
 class MRHubertRecipe(SecondIteration):
     """The objective of ``mr-hubert-nano``: 4-4-4 blocks at 20, 40 and 20 ms.
 
@@ -41,6 +54,7 @@ class MRHubertRecipe(SecondIteration):
     same, as in the released recipe. Accuracy is that of the high rate.
     """
 
+    Settings = MRHubertSettings
     name = "mr-hubert-nano"
     objective = (
         "masked prediction of k-means clusters of a middle layer of hubert-nano, at 20 ms and, "

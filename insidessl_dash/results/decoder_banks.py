@@ -131,6 +131,15 @@ class DecoderBanks:
                     found[bank.model] = bank
         return [found[model] for model in sorted(found)]
 
+    def better_than(self, model: str, preset: str, tokens: int | None) -> Bank | None:
+        """The flow decoders of continuous layers that these would hide, where these are others."""
+        if preset == "flow" and tokens is None:
+            return None
+        for bank in self.models():
+            if bank.model == model and (bank.preset, bank.tokens) == ("flow", None):
+                return bank
+        return None
+
     def get(self, model: str) -> Bank:
         """The decoders of a model.
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,7 +18,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from insidessl_dash.core.errors import NotFoundError
-from insidessl_dash.core.files import whole_file
+from insidessl_dash.core.files import storage_error, whole_file
 from insidessl_dash.results.matrix import DecoderInfo, Grid, MatrixConfig, VocoderInfo
 from insidessl_dash.results.schema import ModelInfo, _Frozen
 
@@ -40,8 +38,7 @@ class CellMetric(_Frozen):
         title, unit, higher_is_better, scored_by: As in `results.matrix.MatrixMeasure`.
         cells: One row a decoder that there is, one column a layer; None: not measurable.
         vocoder: Of the original's own mel, vocoded; None: not measurable.
-        why: The commonest reason why cells have no value; "" where all have one, or nobody wrote
-            it down.
+        why: Why cells have no value, one row a decoder, "" where one has; empty where all have.
     """
 
     title: str
@@ -50,7 +47,7 @@ class CellMetric(_Frozen):
     scored_by: str
     cells: Grid
     vocoder: float | None
-    why: str = ""
+    why: list[list[str]] = Field(default_factory=list)
 
 
 class Example(_Frozen):
@@ -102,7 +99,10 @@ class Example(_Frozen):
         if {*self.layers} - {*self.decoder_layers} != {*self.missing}:
             raise ValueError("layers without a decoder and the reasons for it differ")
         for name, metric in self.metrics.items():
-            if [len(row) for row in metric.cells] != [len(self.layers)] * len(self.decoder_layers):
+            shape = [len(self.layers)] * len(self.decoder_layers)
+            if [len(row) for row in metric.cells] != shape or (
+                metric.why and [len(row) for row in metric.why] != shape
+            ):
                 raise ValueError(f"{name}: not one row a decoder and one column a layer")
         return self
 
@@ -138,14 +138,25 @@ def reference_file(which: References) -> str:
     return f"{which}.opus"
 
 
-def commonest(reasons: Iterable[str]) -> str:
-    """The reason that is given most often, "" where there is none.
+def reasons(rows: list[list[str]]) -> list[list[str]]:
+    """What `CellMetric.why` holds: nothing where every cell has a value.
 
-    >>> commonest(["", "silent", "too short", "silent", ""])
-    'silent'
+    >>> reasons([["", ""]]), reasons([["", "silent"]])
+    ([], [['', 'silent']])
     """
-    counts = Counter(reason for reason in reasons if reason)
-    return min(counts, key=lambda reason: (-counts[reason], reason), default="")
+    return rows if any(map(any, rows)) else []
+
+
+def forget_example(folder: Path) -> None:
+    """Remove ``example.json``, so that sounds can be written without being taken for its own.
+
+    Raises:
+        StorageError: It cannot be removed.
+    """
+    try:
+        (folder / EXAMPLE).unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(folder / EXAMPLE, error) from error
 
 
 def write_example(folder: Path, example: Example) -> None:
@@ -237,11 +248,11 @@ class Examples:
         return folder / file
 
     def _folders(self) -> dict[tuple[str, str], Path]:
-        """Names -> folder; what ships wins."""
+        """Names -> folder; what was made here comes before what ships."""
         found: dict[tuple[str, str], Path] = {}
         for place in self._places:
             for path in sorted(place.glob(f"*/*/{EXAMPLE}")):
-                found.setdefault((path.parent.parent.name, path.parent.name), path.parent)
+                found[path.parent.parent.name, path.parent.name] = path.parent
         return found
 
     def _folder(self, model: str, name: str) -> Path:

@@ -38,7 +38,7 @@ class Spread(_Frozen):
 
     Attributes:
         std: Sample deviation (n - 1).
-        ci95: Bootstrap 95% interval of the mean.
+        ci95: Bootstrap 95% interval of the mean, whole speakers drawn; None for one speaker.
         n: Utterances behind it.
     """
 
@@ -56,8 +56,10 @@ class Asymmetry(_Frozen):
 
     Attributes:
         lower, upper: The two means.
-        difference: Of the differences; `ci95` is its bootstrap interval over utterances.
-        p: Of Wilcoxon's signed-rank test, two-sided; None where no utterance differs.
+        difference: Of the differences of utterances.
+        p: Of Wilcoxon's signed-rank test, two-sided, on the mean difference of each speaker; None
+            where none differs.
+        speakers: How many the test is on; of an utterance whose speaker nobody knows, itself.
         better: The triangle that is better in the direction of the metric, where `ci95` is clear
             of zero; None otherwise: the two cannot be told apart here.
     """
@@ -66,6 +68,7 @@ class Asymmetry(_Frozen):
     upper: Spread
     difference: Spread
     p: float | None
+    speakers: int
     better: Literal["lower", "upper"] | None
 
 

@@ -156,23 +156,23 @@ class Matrices:
         self._read: dict[Path, tuple[tuple[int, int], MatrixResult]] = {}
 
     def headers(self) -> list[MatrixHeader]:
-        """What ships, then what this installation computed and does not ship under that name."""
+        """What ships, then what this installation computed; under one name, the latter."""
         found: dict[tuple[str, str], MatrixHeader] = {}
         for own, place in self._places.items():
             for header in list_matrices(place, own=own, read=self._matrix):
-                found.setdefault((header.corpus, header.name), header)
+                found[header.corpus, header.name] = header
         return list(found.values())
 
     def folder(self, corpus: str, name: str) -> Path:
-        """Where a matrix lies; what ships wins.
+        """Where a matrix lies; what was computed here comes before what ships.
 
         Raises:
             NotFoundError: There is none of that name.
         """
-        if all(Path(part).name == part and "\0" not in part for part in (corpus, name)):
-            for place in self._places.values():
-                if (place / corpus / name / MATRIX).is_file():
-                    return place / corpus / name
+        for own in (True, False):
+            for path in self._places[own].glob(f"*/*/{MATRIX}"):
+                if (path.parent.parent.name, path.parent.name) == (corpus, name):
+                    return path.parent
         raise NotFoundError(
             f"No matrix {name[:64]!r} on {corpus[:64]!r} here. `insidessl-dash gcm evaluate` "
             "computes one."

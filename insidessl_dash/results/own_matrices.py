@@ -25,7 +25,7 @@ from insidessl_dash.results.explorer import (
     Example,
     References,
     cell_file,
-    commonest,
+    reasons,
     reference_file,
 )
 from insidessl_dash.results.schema import _Frozen
@@ -181,14 +181,18 @@ class OwnMatrices:
         rows = {layer: self._row(folder, example, layer) for layer in example.decoder_layers}
         done = {layer: row for layer, row in rows.items() if row is not None}
         blank: list[float | None] = [None] * len(example.layers)
+        unsaid = [""] * len(example.layers)
         metrics: dict[str, CellMetric] = {}
         for name, metric in example.metrics.items():
             cells = [
                 done[layer].scores.get(name, blank) if layer in done else blank
                 for layer in example.decoder_layers
             ]
-            why = commonest(reason for row in done.values() for reason in row.why.get(name, ()))
-            metrics[name] = metric.model_copy(update={"cells": cells, "why": why})
+            why = [
+                done[layer].why.get(name, unsaid) if layer in done else unsaid
+                for layer in example.decoder_layers
+            ]
+            metrics[name] = metric.model_copy(update={"cells": cells, "why": reasons(why)})
         return OwnMatrix(
             key=key,
             head=head,

@@ -163,6 +163,21 @@ def test_only_the_last_of_hasty_clicks_sounds(visit) -> None:
     assert len(alive) == 1
 
 
+def test_escape_stops_a_sound_that_is_still_loading(visit) -> None:
+    page = at_cell(visit())
+    held: list[Any] = []
+    page.route("**/cells/11/5.opus*", lambda route: held.append(route))
+    page.evaluate("window.insidessl.sound.prepare()")
+    with page.expect_request("**/cells/11/5.opus*"):
+        page.locator(CELL.format(11, 5)).click()
+    page.keyboard.press("Escape")
+    with page.expect_response("**/cells/11/5.opus*"):
+        held[0].continue_()
+    page.locator(CELL.format(1, 1)).click()  # by the time this sounds, the other would have
+    expect(sounding(page)).to_have_attribute("data-i", "1")
+    assert len(spans(page)) == 1
+
+
 def test_the_position_can_be_set_and_the_panel_describes_the_sound(visit) -> None:
     page = at_cell(visit(reduced_motion="reduce"))
     page.get_by_role("slider", name="Position").fill("1.5")

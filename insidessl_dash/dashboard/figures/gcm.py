@@ -193,6 +193,7 @@ def _traces(
         "meta": {
             "panel": index, "kind": found.kind, "title": found.title, "unit": found.unit,
             "matrix": matrix.name, "model": matrix.title, "place": place,
+            "layers": matrix.result.layers,
         },
         **axes,
         "x": places,
@@ -242,6 +243,7 @@ def _traces(
     cross = {
         "type": "scatter",
         "uid": f"gcm-empty-{found.kind}-{index}",
+        "meta": heat["meta"],
         **axes,
         "x": [j for _i, j, _why in empty],
         "y": [i for i, _j, _why in empty],

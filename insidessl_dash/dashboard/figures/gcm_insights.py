@@ -13,7 +13,7 @@ identity
     the columns in the first third of the depth less that in the last.
 asymmetry
     The lower triangle (i > j) less the upper one, over the same pairs of layers, with its bootstrap
-    interval over utterances.
+    interval over speakers.
 
 InsideSSL (arXiv 2607.06392) reports for content above 0.80 at layers 1 to 10 of wav2vec 2.0 and
 about 0.60 at layer 11, two blocks of WavLM, layers 1 to 6 and 6 to 12; a similarity of speakers in

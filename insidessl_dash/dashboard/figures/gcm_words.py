@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from insidessl_dash.core.types import LEVEL_DBFS
 from insidessl_dash.dashboard.figures.gcm import Matrix, Sheet
 from insidessl_dash.dashboard.figures.insights import signed_number
 from insidessl_dash.dashboard.figures.points import number
@@ -39,9 +41,16 @@ def heard(result: MatrixResult) -> str:
         else ", continuous layers"
     )
     return (
-        f"{kind} decoders{first}{trained}{tokens}; vocoder {result.vocoder.name}; one gain of "
+        f"{kind} decoders{first}{_size(result.decoders.size)}{trained}{tokens}; vocoder "
+        f"{result.vocoder.name}; all of speech at {LEVEL_DBFS:g} dBFS, one gain of "
         f"{signed_number(result.config.gain_db)} dB for all cells"
     )
+
+
+def _size(size: dict[str, Any]) -> str:
+    if not {"blocks", "width"} <= size.keys():
+        return ""
+    return f" of {size['blocks']} blocks of {size['width']} (the paper's: 6 of 512)"
 
 
 def _said(matrix: Matrix, named: bool) -> str:
@@ -132,7 +141,9 @@ def vocoder_said(result: CopySynthesis, heard: str) -> str:
     rank = "the highest STOI" if own is best else "not the highest STOI"
     return (
         f"Speech to mel and back, {measured}: {heard}, the one heard here, has {rank} of those "
-        f"measured ({number(own.measures['stoi'].mean)})."
+        f"measured ({number(own.measures['stoi'].mean)}). The last row is not a vocoder: the same "
+        "magnitudes with the recording's own phases, which is what STOI and F0 could reach; its "
+        "mel is no nearer, since those phases do not quite fit magnitudes smoothed to 80 bands."
     )
 
 

@@ -20,6 +20,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
 from insidessl_dash.core.errors import AudioError, NotFoundError
+from insidessl_dash.core.types import LEVEL_DBFS
 from insidessl_dash.dashboard import urls
 from insidessl_dash.dashboard.pages import explorer as page
 from insidessl_dash.dashboard.pages import shell
@@ -93,9 +94,14 @@ class ExampleList(BaseModel):
 
 
 class ExampleDocument(Example):
-    """An example; `version` changes when it does, and is what ``v`` carries."""
+    """An example.
+
+    `version` changes when it does, and is what ``v`` carries; `level_dbfs` is the level of the
+    speech, which the original was brought to as well.
+    """
 
     version: str
+    level_dbfs: float
 
 
 def cell_routes(services: Services) -> APIBlueprint:
@@ -129,9 +135,8 @@ def cell_routes(services: Services) -> APIBlueprint:
     @api.get("/examples/<model>/<example>", responses={200: ExampleDocument, 404: ErrorBody})
     def get_example(path: ExamplePath) -> dict[str, Any]:
         """Show one example: what is heard, and its scores in every cell."""
-        body = known.get(path.model, path.example).model_dump(mode="json")
-        body["model"]["source"] = public_source(body["model"]["source"])
-        return {**body, "version": known.version(path.model, path.example)}
+        found = known.get(path.model, path.example)
+        return example_document(found, known.version(path.model, path.example))
 
     @api.get("/examples/<model>/<example>/<sound>.<kind>", responses={404: ErrorBody})
     def get_reference(path: ReferencePath) -> Response:
@@ -148,6 +153,13 @@ def cell_routes(services: Services) -> APIBlueprint:
         return sound_response(known.cell(path.model, path.example, path.i, path.j), path.kind, name)
 
     return api
+
+
+def example_document(example: Example, version: str) -> dict[str, Any]:
+    """An `ExampleDocument` as JSON."""
+    body = example.model_dump(mode="json")
+    body["model"]["source"] = public_source(body["model"]["source"])
+    return {**body, "version": version, "level_dbfs": LEVEL_DBFS}
 
 
 def register_cell_pages(

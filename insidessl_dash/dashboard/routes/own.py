@@ -17,9 +17,13 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from insidessl_dash.core.errors import InsideSSLError, NotFoundError
 from insidessl_dash.dashboard import urls
-from insidessl_dash.dashboard.routes.cells import ExampleDocument, Kind, sound_response
+from insidessl_dash.dashboard.routes.cells import (
+    ExampleDocument,
+    Kind,
+    example_document,
+    sound_response,
+)
 from insidessl_dash.dashboard.routes.errors import ErrorBody
-from insidessl_dash.dashboard.routes.models import public_source
 from insidessl_dash.dashboard.routes.owner import current_owner
 from insidessl_dash.dashboard.routes.services import Services
 from insidessl_dash.engine.own import ears
@@ -175,11 +179,8 @@ def own_routes(services: Services) -> APIBlueprint:
     def get_own(path: OwnPath) -> dict[str, Any]:
         """Show one of your matrices as far as it is."""
         matrix = _mine(services, known, path.key)
-        body = matrix.example.model_dump(mode="json")
-        body["model"]["source"] = public_source(body["model"]["source"])
         return {
-            **body,
-            "version": matrix.key[:12],
+            **example_document(matrix.example, matrix.key[:12]),
             "upload": matrix.head.upload,
             "notes": matrix.head.notes,
             "done": matrix.done,

@@ -57,15 +57,17 @@ def register_owner(server: Flask) -> None:
     @server.after_request
     def remember(response: Response) -> Response:
         token = g.get("new_token")
-        if token is not None and not _navigation() and not request.path.startswith(_NO_COOKIE):
-            response.set_cookie(
-                COOKIE,
-                token,
-                max_age=_DAYS * 86_400,
-                httponly=True,
-                samesite="Strict",
-                secure=request.is_secure,
-            )
+        anyones = response.cache_control.public  # a cache between may hand it to somebody else
+        if token is None or anyones or _navigation() or request.path.startswith(_NO_COOKIE):
+            return response
+        response.set_cookie(
+            COOKIE,
+            token,
+            max_age=_DAYS * 86_400,
+            httponly=True,
+            samesite="Strict",
+            secure=request.is_secure,
+        )
         return response
 
 
