@@ -248,7 +248,7 @@ def whole_model_pickled(folder: Path) -> None:
         (without_config, r"has no config\.json.*save_pretrained"),
         (broken_config, r"config\.json is not readable JSON"),
         (list_config, "does not hold a JSON object"),
-        (other_architecture, r"'bert'.*data2vec-audio, hubert.*adding-a-model"),
+        (other_architecture, r"'bert'.*data2vec-audio, ecapa, hubert.*adding-a-model"),
         (remote_code, "'mine'"),
         (impossible_config, "config.json"),
         (quantised, "quantised"),

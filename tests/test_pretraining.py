@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from insidessl_dash.cli.training import train
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.errors import Cancelled, ConfigError, TrainingError
 from insidessl_dash.core.progress import silent
@@ -21,6 +24,7 @@ from insidessl_dash.corpora.manifest import Corpus, open_corpus
 from insidessl_dash.encoders import load_encoder
 from insidessl_dash.encoders.mfcc import mfcc39
 from insidessl_dash.pretraining import data as data_module
+from insidessl_dash.pretraining import hubert as hubert_module
 from insidessl_dash.pretraining import targets as targets_module
 from insidessl_dash.pretraining.card import training_card
 from insidessl_dash.pretraining.clusters import ClusterSettings
@@ -70,6 +74,7 @@ def data(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> SpeechData
 class _Teacher:
     """Stands in for a trained encoder: two layers that are functions of the waveform."""
 
+    card = SimpleNamespace(name=TEACHER)
     layers, frame_rates_hz = ("0", "1"), (50.0, 50.0)
     weights_sha256, layer_policy = "made", {}
 
@@ -85,7 +90,7 @@ def start(data: SpeechData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     tiny |= {"conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16}
     for key, value in tiny.items():
         monkeypatch.setitem(NANO, key, value)
-    monkeypatch.setattr(targets_module, "load_encoder", lambda name: _Teacher())
+    monkeypatch.setattr(hubert_module, "load_encoder", lambda name: _Teacher())
     for kind in (MRHubertRecipe, NoLowLossRecipe, OneRateRecipe):
         monkeypatch.setitem(kind.shape, "blocks", (1, 1, 1))
 
@@ -147,7 +152,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     assert score["value"] == card["held_out_curve"][-1][score["metric"]]
     assert score["at_initialisation"] == card["held_out_curve"][0][score["metric"]]
     assert card["finished"]
-    assert card["settings"] == settings.model_dump(mode="json")
+    assert card["settings"] == settings.model_dump(mode="json") | {"warmup": 1}, "what was used"
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -288,7 +293,7 @@ def test_targets_of_a_layer_are_its_nearest_centroids(
         distances = ((states[:, None] - recipe.centroids[None]) ** 2).sum(-1)
         np.testing.assert_array_equal(recipe.labels[index], distances.argmin(-1))
     with pytest.raises(TrainingError, match="layer 5 is not one"):
-        targets_module.layer_targets(data, TEACHER, 5, 8, 0, Path("unused"), silent)
+        targets_module.layer_targets(data, _Teacher(), 5, 8, 0, Path("unused"), silent)
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
@@ -338,6 +343,87 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(
     with pytest.raises(TrainingError, match="at update 3"):
         run.train(silent)
     assert start("nan", resume=True).update == 2
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_run_as_before_it(
+    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start("whole", _settings("dino-ecapa-nano"), name="dino-ecapa-nano")
+    whole.train(silent)
+    run = start("nan", _settings("dino-ecapa-nano"), name="dino-ecapa-nano")
+    honest = run.recipe.loss
+
+    def break_at_3(model, batch, update, device):
+        loss, metrics = honest(model, batch, update, device)
+        if update == 3:
+            loss.register_hook(lambda gradient: gradient * float("nan"))
+        return loss, metrics
+
+    monkeypatch.setattr(run.recipe, "loss", break_at_3)
+    with pytest.raises(TrainingError, match="gradient became nan at update 3"):
+        run.train(silent)
+    again = start("nan", _settings("dino-ecapa-nano"), resume=True, name="dino-ecapa-nano")
+    assert again.update == 2
+    again.train(silent)
+    assert _losses(again) == _losses(whole)
+
+
+def test_another_recipe_with_the_same_settings_does_not_take_over_a_run(
+    start: Callable[..., Run],
+) -> None:
+    first, other = "mr-hubert-nano", "mr-hubert-nano-b5a"
+    start("run", _settings(first), name=first).train(silent)
+    more = _settings(first).model_copy(update={"updates": 8})
+    with pytest.raises(TrainingError, match=f"recipe: {first} -> {other}"):
+        start("run", more, resume=True, extend=True, name=other)
+
+
+def test_a_state_of_another_model_says_so(start: Callable[..., Run]) -> None:
+    start("run").train(silent)
+    other = start("other", _settings("wav2vec2-nano"), name="wav2vec2-nano")
+    other.train(silent)
+    shutil.copy(other.folder / "state.safetensors", other.folder.parent / "run")
+    with pytest.raises(TrainingError, match="not one of this model"):
+        start("run", resume=True)
+
+
+def test_a_line_of_the_log_that_was_cut_is_forgotten(start: Callable[..., Run]) -> None:
+    run = start("run")
+    run.train(silent)
+    whole = _losses(run)
+    with (run.folder / "log.jsonl").open("a") as file:
+        file.write('{"update": 7, "lo')
+    assert [entry["loss"] for entry in run.log() if "loss" in entry] == whole
+    more = SETTINGS.model_copy(update={"updates": 8})
+    longer = start("run", more, resume=True, extend=True)
+    longer.train(silent)
+    assert len(_losses(longer)) == 8
+
+
+def test_a_run_that_stops_early_leaves_a_card_that_says_so(
+    start: Callable[..., Run], corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("insidessl_dash.notebook.open_audio", lambda _audio: corpus)
+
+    def stop_at_4(run: Run, progress) -> None:
+        honest(run, lambda _what, done, _total: hit() if done == 4 else None)
+
+    def hit() -> None:
+        raise KeyboardInterrupt
+
+    honest = Run.train
+    monkeypatch.setattr(Run, "train", stop_at_4)
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train("hubert-nano", {**BASICS, "clusters": 8}, ["x"], None, folder, tmp_path, resume=False)
+    card = json.loads((folder / "card.json").read_text())
+    assert (card["finished"], card["updates"], card["stopped"]) == (False, 4, "stopped by hand")
+    assert not (folder / "final").exists()
+
+
+def test_too_few_frames_for_the_clusters_are_refused(start: Callable[..., Run]) -> None:
+    with pytest.raises(TrainingError, match="too few for 5000 clusters"):
+        start("run", SETTINGS.model_copy(update={"clusters": 5000}))
 
 
 def test_the_cache_is_a_plain_array_that_is_whole_or_absent(corpus: Corpus, tmp_path: Path) -> None:

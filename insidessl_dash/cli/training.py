@@ -12,7 +12,8 @@ import typer
 from pydantic import ValidationError
 
 from insidessl_dash.cli.output import out, progress_bar
-from insidessl_dash.core.errors import ConfigError, TrainingError
+from insidessl_dash.core.errors import Cancelled, ConfigError, TrainingError
+from insidessl_dash.core.files import write_json
 from insidessl_dash.core.settings import settings
 
 
@@ -99,6 +100,8 @@ def train(
 ) -> None:
     """Prepare the speech, run the recipe to its last update, write weights and card.
 
+    Of a run that stops before, the card alone is written, into its folder, and says why.
+
     Args:
         name: Of the recipe.
         given: Settings that are not the default.
@@ -132,6 +135,11 @@ def train(
         torch.set_num_threads(threads)
     corpus = open_audio(audio).select(lambda u: u.corpus not in (exclude or []))
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        in_words = torch.cuda.get_device_name()
+    else:
+        count = f"{torch.get_num_threads()} CPU thread{'s' * (torch.get_num_threads() > 1)}"
+        in_words = f"{count} ({platform.machine()}, {os.cpu_count()} cores)"
     with progress_bar() as progress:
         speech = prepare(
             corpus,
@@ -150,12 +158,14 @@ def train(
             kind(speech, chosen, cache, progress),
             speech, chosen, folder, device, resume, extend,
         )  # fmt: skip
-        run.train(progress)
-    if device == "cuda":
-        in_words = torch.cuda.get_device_name()
-    else:
-        count = f"{torch.get_num_threads()} CPU thread{'s' * (torch.get_num_threads() > 1)}"
-        in_words = f"{count} ({platform.machine()}, {os.cpu_count()} cores)"
+        try:
+            run.train(progress)
+        except (TrainingError, Cancelled, KeyboardInterrupt) as error:
+            if run.log():
+                why = str(error) or "stopped by hand"
+                card = training_card(run, corpus, in_words, licence)
+                write_json(folder / "card.json", card | {"stopped": why})
+            raise
     card = training_card(run, corpus, in_words, licence)
     ship(run, ship_to or folder / "final", card)
     score = card["score"]

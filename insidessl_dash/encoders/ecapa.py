@@ -50,6 +50,10 @@ _DILATIONS = (2, 3, 4)
 _CONTEXT = 5  # frames that the first convolution sees
 
 
+MODEL_TYPE = "ecapa"
+"""``model_type`` in the config.json of one trained here; speechbrain's have none."""
+
+
 @dataclass(frozen=True)
 class EcapaConfig:
     """The widths of an ECAPA-TDNN; the defaults are those of the public VoxCeleb model.

@@ -15,6 +15,7 @@ from insidessl_dash.core.errors import ModelError
 from insidessl_dash.core.registry import Registry
 from insidessl_dash.core.registry import registry as default_registry
 from insidessl_dash.encoders.base import Encoder
+from insidessl_dash.encoders.ecapa import MODEL_TYPE as ECAPA
 from insidessl_dash.encoders.ecapa import load_ecapa
 from insidessl_dash.encoders.melspec import MelSpecEncoder
 from insidessl_dash.encoders.mfcc import MfccEncoder
@@ -40,8 +41,9 @@ _FAMILY_OF = {
     **{kind: family.name for kind, family in FAMILIES.items()},
     "whisper": "whisper",
     MR_HUBERT: "mr-hubert",
+    ECAPA: "ecapa",
 }
-_KIND_OF: dict[str, Kind] = {"whisper": "whisper", MR_HUBERT: "mr-hubert"}
+_KIND_OF: dict[str, Kind] = {"whisper": "whisper", MR_HUBERT: "mr-hubert", ECAPA: "ecapa"}
 
 
 def load_encoder(

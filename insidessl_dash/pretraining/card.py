@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import os
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from insidessl_dash.core.errors import TrainingError
+from insidessl_dash.core.files import write_json
 from insidessl_dash.core.types import file_sha256
 from insidessl_dash.corpora.manifest import Corpus
-from insidessl_dash.pretraining.loop import Run
+from insidessl_dash.pretraining.loop import Run, warmup
 from insidessl_dash.results.provenance import now, versions
 
 _COUNTS = {"frames", "utterances", "trials"}
@@ -26,7 +28,7 @@ def training_card(run: Run, corpus: Corpus, device: str, licence: str | None) ->
         device: What it was trained on, in words.
         licence: Licence of the training audio, where the corpus does not say.
     """
-    log = [json.loads(x) for x in (run.folder / "log.jsonl").read_text().splitlines()]
+    log = run.log()
     held_out = [entry for entry in log if "held_out" in entry]
     if not held_out:
         raise TrainingError(f"{run.folder}: no held-out evaluation in its log.")
@@ -49,7 +51,8 @@ def training_card(run: Run, corpus: Corpus, device: str, licence: str | None) ->
             ),
             "skipped": len(data.skipped),
         },
-        "settings": settings.model_dump(mode="json"),
+        **run.recipe.depends_on(),
+        "settings": settings.model_dump(mode="json") | {"warmup": warmup(settings)},
         "updates": run.update,
         "schedule": run.stretches,
         "finished": run.update == settings.updates,
@@ -69,11 +72,19 @@ def training_card(run: Run, corpus: Corpus, device: str, licence: str | None) ->
 
 
 def ship(run: Run, target: Path, card: dict[str, Any]) -> None:
-    """Export the weights and write the card beside them, with their digest."""
+    """Export the weights, and write the card beside them, with their digest.
+
+    The card goes first and comes last: where the two do not belong together, there is none.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    run.recipe.export(run.model, target)
-    card = card | {"weights_sha256": file_sha256(target / "model.safetensors")}
-    (target / "card.json").write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
+        run.recipe.export(run.model, Path(name))
+        (target / "card.json").unlink(missing_ok=True)
+        for file in Path(name).iterdir():
+            os.replace(file, target / file.name)
+    write_json(
+        target / "card.json", card | {"weights_sha256": file_sha256(target / "model.safetensors")}
+    )
 
 
 def _by_corpus(corpus: Corpus) -> dict[str, int]:

@@ -21,14 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from insidessl_dash.core.types import SAMPLE_RATE
 from insidessl_dash.encoders.ecapa import EcapaTdnn
 from insidessl_dash.pretraining.ecapa import NANO, SpeakerRecipe, SpeakerSettings
-from insidessl_dash.pretraining.recipe import Batch
+from insidessl_dash.pretraining.recipe import Batch, save_head
 
 
 class DinoSettings(SpeakerSettings):
@@ -205,8 +204,7 @@ class DinoRecipe(SpeakerRecipe):
     def export(self, model: Any, folder: Path) -> None:
         """The teacher; its head and the centre as ``head.safetensors``."""
         super().export(model, folder)
-        head = {k: v.detach().cpu() for k, v in model.teacher.head.state_dict().items()}
-        save_file({**head, "centre": model.centre.cpu()}, folder / "head.safetensors")
+        save_head({**model.teacher.head.state_dict(), "centre": model.centre}, folder)
 
     def _crops(self, waveforms: np.ndarray, update: int) -> tuple[np.ndarray, np.ndarray]:
         """Long and short crops, float32 (crops, B, n) each, with noise."""

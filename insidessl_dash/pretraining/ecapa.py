@@ -22,11 +22,18 @@ from torch.nn import functional
 
 from insidessl_dash.analyses.verification import draw_trials, equal_error_rate
 from insidessl_dash.core.errors import TrainingError
+from insidessl_dash.core.files import write_json
 from insidessl_dash.core.progress import ProgressHook
 from insidessl_dash.core.types import Utterance, stable_seed
-from insidessl_dash.encoders.ecapa import SHORTEST, EcapaConfig, EcapaTdnn, SpeakerMel
+from insidessl_dash.encoders.ecapa import (
+    MODEL_TYPE,
+    SHORTEST,
+    EcapaConfig,
+    EcapaTdnn,
+    SpeakerMel,
+)
 from insidessl_dash.pretraining.data import SpeechData
-from insidessl_dash.pretraining.recipe import Batch, Recipe, RunSettings
+from insidessl_dash.pretraining.recipe import Batch, Recipe, RunSettings, save_head
 
 NANO = EcapaConfig(
     channels=192, mfa_channels=576, attention_channels=64, se_channels=64, embedding=192
@@ -165,12 +172,16 @@ class SpeakerRecipe(Recipe):
         }
 
     def export(self, model: Any, folder: Path) -> None:
-        """Write what `load_encoder` reads: convolutions in float16, the rest in float32."""
+        """Write what `load_encoder` reads: convolutions in float16, the rest in float32.
+
+        Its config.json says only which architecture it is: the widths are those of the tensors.
+        """
         tensors = {
             name: (value.half() if name.endswith("conv.weight") else value).cpu().contiguous()
             for name, value in self.embedder(model).state_dict().items()
         }
         save_file(tensors, folder / "model.safetensors")
+        write_json(folder / "config.json", {"model_type": MODEL_TYPE})
 
     def _of_every_speaker(self, limit: int | None) -> list[int]:
         """Held-out utterances: the first of each speaker, then the second of each, and so on."""
@@ -234,4 +245,4 @@ class EcapaRecipe(SpeakerRecipe):
     def export(self, model: EncoderWithMargin, folder: Path) -> None:
         """And the speakers' vectors as ``head.safetensors``."""
         super().export(model, folder)
-        save_file({"speakers": model.head.weight.detach().cpu()}, folder / "head.safetensors")
+        save_head({"speakers": model.head.weight}, folder)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from insidessl_dash.audio import torchaudio_cpu  # noqa: F401  must precede transformers
 from insidessl_dash.core.progress import ProgressHook
+from insidessl_dash.encoders.loading import load_encoder
 from insidessl_dash.pretraining.clusters import ClusterPredictor, ClusterRecipe, ClusterSettings
 from insidessl_dash.pretraining.recipe import NANO
 from insidessl_dash.pretraining.targets import Targets, layer_targets, mfcc_targets
@@ -59,12 +60,17 @@ class SecondIteration(ClusterRecipe):
 
     Settings = SecondSettings
 
+    def depends_on(self) -> dict[str, str]:
+        """See `Recipe.depends_on`."""
+        return {"teacher_weights_sha256": self.teacher.weights_sha256}
+
     def targets(self, cache: Path, progress: ProgressHook) -> Targets:
         """Clusters of the teacher's layer."""
         given = self.settings
+        self.teacher = load_encoder(given.teacher)
         return layer_targets(
             self.data,
-            given.teacher,
+            self.teacher,
             given.teacher_layer,
             given.clusters,
             self.seed,

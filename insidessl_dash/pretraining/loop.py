@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from insidessl_dash.core.errors import TrainingError
 from insidessl_dash.core.files import whole_file, write_json
@@ -32,12 +32,17 @@ def log_spaced(updates: int) -> list[int]:
     return sorted({0, *powers, updates})
 
 
+def warmup(settings: RunSettings) -> int:
+    """Updates of warm-up: those of the settings, but never more than a tenth of the run."""
+    return min(settings.warmup, max(1, settings.updates // 10))
+
+
 def learning_rate(settings: RunSettings, update: int) -> float:
     """Linear warm-up, then linear decay to zero; `update` counts from 1."""
-    warmup = min(settings.warmup, max(1, settings.updates // 10))
-    if update <= warmup:
-        return settings.learning_rate * update / warmup
-    left = (settings.updates - update + 1) / (settings.updates - warmup + 1)
+    rising = warmup(settings)
+    if update <= rising:
+        return settings.learning_rate * update / rising
+    left = (settings.updates - update + 1) / (settings.updates - rising + 1)
     return settings.learning_rate * left
 
 
@@ -58,7 +63,8 @@ class Run:
         stretches: ``{"from_update", "updates"}`` of each schedule the run has had.
 
     Raises:
-        TrainingError: The folder holds a run already, or one with other settings or data.
+        TrainingError: The folder holds a run already, one with other settings, data or recipe, or a
+            state that cannot be read.
     """
 
     def __init__(
@@ -87,8 +93,10 @@ class Run:
             fused=True,
         )
         self.update, self.seconds_seen, self.wall_s = 0, 0.0, 0.0
+        self._whole = True  # not in the middle of an update
         identity = {
             "recipe": recipe.name,
+            **recipe.depends_on(),
             "settings": settings.model_dump(mode="json"),
             "data": data.digest,
         }
@@ -113,7 +121,8 @@ class Run:
             extend
             and longer
             and self.settings.updates > before
-            and stored["data"] == identity["data"]
+            and {k: stored.get(k) for k in identity if k != "settings"}
+            == {k: v for k, v in identity.items() if k != "settings"}
         ):
             if not (self.folder / "state.safetensors").exists():
                 raise TrainingError(
@@ -160,11 +169,21 @@ class Run:
                     self._save_state()
                 progress(f"loss {entry['loss']:.3f}", self.update, self.settings.updates)
         finally:
-            if self.update:
+            if self.update and self._whole:
                 self._save_state()
+
+    def log(self) -> list[dict[str, Any]]:
+        """What was logged so far, in order."""
+        try:
+            lines = (self.folder / "log.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [json.loads(x) for x in lines if _update_of(x) < math.inf]
 
     def _step(self) -> dict[str, Any]:
         batch = self.batches(self.update)
+        self._whole = False
+        before = {k: v.clone() for k, v in self.model.named_buffers()}
         update = self.update + 1
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * learning_rate(self.settings, update)
@@ -176,19 +195,17 @@ class Run:
         ):
             loss, metrics = self.recipe.loss(self.model, batch, update, self.device)
         value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"The loss became {value} at update {update}; stopped. The state of update "
-                f"{self.update} is kept. Try a lower learning rate."
-            )
+        self._require_finite("loss", value, before)
         loss.backward()
         for group in self.optimizer.param_groups:
-            nn.utils.clip_grad_norm_(group["params"], self.settings.clip_norm)
+            norm = nn.utils.clip_grad_norm_(group["params"], self.settings.clip_norm)
+            self._require_finite("gradient", norm.item(), before)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.recipe.after_step(self.model, update)
         self.update = update
         self.seconds_seen += batch[0].size / SAMPLE_RATE
+        self._whole = True
         return {
             "update": update,
             "loss": value,
@@ -197,11 +214,27 @@ class Run:
             "seconds_seen": round(self.seconds_seen, 2),
         }
 
+    def _require_finite(self, what: str, value: float, before: dict[str, Tensor]) -> None:
+        """Stop where an update went wrong, as if it had not begun: `before` are its buffers."""
+        if math.isfinite(value):
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(before[name])
+        self._whole = True
+        raise TrainingError(
+            f"The {what} became {value} at update {self.update + 1}; stopped. The state of update "
+            f"{self.update} is kept. Try a lower learning rate."
+        )
+
     def _checkpoint(self, log_path: Path) -> None:
-        """Evaluate, and export the weights of this update; whole or absent."""
-        final = self.update == self.settings.updates
+        """Evaluate, and export the weights of this update; whole or absent.
+
+        First and last, what the card compares, on all held-out speech, else on a part of it.
+        """
+        whole = self.update in (0, self.settings.updates)
         scores = self.recipe.evaluate(
-            self.model, self.device, self.settings.max_crop_s, None if final else 60
+            self.model, self.device, self.settings.max_crop_s, None if whole else 60
         )
         _append(log_path, {"update": self.update, "held_out": scores})
         target = self.folder / "checkpoints" / f"update-{self.update:06d}"
@@ -223,6 +256,16 @@ class Run:
             save_file(tensors, temporary, metadata={"run": json.dumps(record)})
 
     def _load_state(self) -> None:
+        try:
+            self._read_state()
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            raise TrainingError(
+                f"The state in {self.folder} is not one of this model ("
+                f"{str(error).splitlines()[0][:120]}): resume the run that wrote it, or start in "
+                "another folder."
+            ) from error
+
+    def _read_state(self) -> None:
         with safe_open(self.folder / "state.safetensors", "pt", device=self.device) as file:
             record = json.loads(file.metadata()["run"])
             names = set(file.keys())
@@ -241,10 +284,18 @@ class Run:
     def _trim_log(self, path: Path) -> None:
         """Forget what was logged after the state that is resumed from."""
         if path.exists():
-            lines = path.read_text().splitlines()
-            kept = [x for x in lines if json.loads(x)["update"] <= self.update]
+            lines = path.read_text().splitlines() if self.update else []
+            kept = [x for x in lines if _update_of(x) <= self.update]
             with whole_file(path) as temporary:
                 temporary.write_text("".join(line + "\n" for line in kept))
+
+
+def _update_of(line: str) -> float:
+    """Which update a line of the log is of; never, where its writing was interrupted."""
+    try:
+        return json.loads(line)["update"]
+    except ValueError:
+        return math.inf
 
 
 def _append(path: Path, entry: dict[str, Any]) -> None:

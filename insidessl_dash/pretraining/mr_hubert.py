@@ -38,13 +38,12 @@ class MultiResolutionPredictor(ClusterPredictor):
 class MRHubertSettings(SecondSettings):
     """A gentler start than HuBERT's.
 
-    At HuBERT's rate (1e-3, 500 updates of warm-up) the middle stage collapses: what it adds to its
-    own input becomes the same for every frame, the loss at 40 ms reads past it, and nothing brings
-    it back.
+    At HuBERT's rate of 1e-3 the middle stage collapses: what it adds to its own input becomes the
+    same for every frame, the loss at 40 ms reads past it, and nothing brings it back.
     """
 
     learning_rate: float = Field(4e-4, gt=0)
-    warmup: int = Field(1500, ge=1)
+    warmup: int = Field(800, ge=1, description="At most a tenth of the updates is used.")
 
 
 class MRHubertRecipe(SecondIteration):

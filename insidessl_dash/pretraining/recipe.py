@@ -52,7 +52,7 @@ class RunSettings(BaseModel, extra="forbid"):
     learning_rate: float = Field(1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = Field(0.01, ge=0)
-    warmup: int = Field(500, ge=1)
+    warmup: int = Field(500, ge=1, description="At most a tenth of the updates is used.")
     clip_norm: float = Field(1.0, gt=0)
     held_out_fraction: float = Field(0.1, gt=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "bfloat16"
@@ -115,6 +115,10 @@ class Recipe(ABC):
     @abstractmethod
     def export(self, model: Any, folder: Path) -> None:
         """Write the weights in the form that ships."""
+
+    def depends_on(self) -> dict[str, str]:
+        """What else the run is of, e.g. the weights of a teacher; a resumed run has the same."""
+        return {}
 
     def groups(self, model: Any) -> tuple[Group, ...]:
         """What is stepped alike: all of the model, unless an objective has players of its own."""
@@ -233,9 +237,14 @@ def export_encoder(encoder: Any, head: dict[str, Tensor], folder: Path) -> None:
     half = {k: v.detach().half().cpu() for k, v in encoder.state_dict().items()}
     encoder.config.dtype = torch.float16
     encoder.save_pretrained(folder, state_dict=half)
-    kept = {k: v.detach().cpu().contiguous() for k, v in head.items()}
-    save_file(kept, folder / "head.safetensors")
+    save_head(head, folder)
     write_preprocessor(folder)
+
+
+def save_head(head: dict[str, Tensor], folder: Path) -> None:
+    """Write what was trained on top of an encoder as ``head.safetensors``, in half precision."""
+    kept = {k: v.detach().half().cpu().contiguous() for k, v in head.items()}
+    save_file(kept, folder / "head.safetensors")
 
 
 def write_preprocessor(folder: Path) -> None:

@@ -21,7 +21,7 @@ from insidessl_dash.core.errors import TrainingError
 from insidessl_dash.core.files import whole_file
 from insidessl_dash.core.progress import ProgressHook
 from insidessl_dash.core.types import SAMPLE_RATE, stable_hash
-from insidessl_dash.encoders.loading import load_encoder
+from insidessl_dash.encoders.base import Encoder
 from insidessl_dash.encoders.mfcc import mfcc39
 from insidessl_dash.pretraining.data import HOP, SpeechData
 
@@ -53,6 +53,7 @@ def mfcc_targets(
             [f for f, out in zip(features, data.held_out, strict=True) if not out]
         )
         pool = pool[np.random.default_rng(seed).permutation(len(pool))[:_FIT_FRAMES]]
+        _require_frames(len(pool), clusters)
         progress("k-means", 0, 1)
         kmeans = fit_clusters(pool, clusters, seed, starts=20)
         _store(path, [kmeans.predict(f)[::2] for f in features], kmeans)
@@ -61,7 +62,7 @@ def mfcc_targets(
 
 def layer_targets(
     data: SpeechData,
-    teacher: str,
+    teacher: Encoder,
     layer: int,
     clusters: int,
     seed: int,
@@ -74,7 +75,7 @@ def layer_targets(
 
     Args:
         data: The speech.
-        teacher: A model of the registry with frames of 20 ms.
+        teacher: A model with frames of 20 ms.
         layer: Which of its layers.
         clusters, seed: Of the k-means.
         cache: Where the labels are kept.
@@ -84,24 +85,23 @@ def layer_targets(
         A list of int64 (T_i,) for each utterance, and the centroids, float32 (clusters, D).
 
     Raises:
-        UnknownModelError, ModelError: The teacher cannot be loaded.
-        TrainingError: It has no such layer, or another frame rate.
+        TrainingError: The teacher has no such layer, or another frame rate.
     """
-    encoder = load_encoder(teacher)
-    if layer >= len(encoder.layers) or encoder.frame_rates_hz[layer] != SAMPLE_RATE / HOP:
+    name = teacher.card.name
+    if layer >= len(teacher.layers) or teacher.frame_rates_hz[layer] != SAMPLE_RATE / HOP:
         raise TrainingError(
-            f"{teacher} has {len(encoder.layers)} layers, and targets need one of "
+            f"{name} has {len(teacher.layers)} layers, and targets need one of "
             f"{SAMPLE_RATE / HOP:g} frames a second: layer {layer} is not one."
         )
     key = stable_hash(
-        [encoder.weights_sha256, encoder.layer_policy, layer, data.digest, clusters, seed]
+        [teacher.weights_sha256, teacher.layer_policy, layer, data.digest, clusters, seed]
     )
     path = cache / f"targets-{key[:16]}.npz"
     if not path.exists():
 
         def states(index: int) -> NDArray[np.float32]:
             waveform = torch.from_numpy(data.waveform(index))[None]
-            return encoder(waveform)[layer][0].cpu().numpy()
+            return teacher(waveform)[layer][0].cpu().numpy()
 
         order = np.random.default_rng(seed).permutation(np.flatnonzero(~data.held_out))
         pool: list[NDArray[np.float32]] = []
@@ -109,17 +109,26 @@ def layer_targets(
         for index in order.tolist():
             if frames >= _FIT_FRAMES:
                 break
-            progress(f"{teacher} layer {layer}: frames to fit", frames, _FIT_FRAMES)
+            progress(f"{name} layer {layer}: frames to fit", frames, _FIT_FRAMES)
             pool.append(states(index))
             frames += len(pool[-1])
+        _require_frames(frames, clusters)
         progress("k-means", 0, 1)
         kmeans = fit_clusters(np.concatenate(pool)[:_FIT_FRAMES], clusters, seed, starts=20)
         labels = []
         for index in range(len(data.ids)):
-            progress(f"{teacher} layer {layer}: labels", index, len(data.ids))
+            progress(f"{name} layer {layer}: labels", index, len(data.ids))
             labels.append(kmeans.predict(states(index)))
         _store(path, labels, kmeans)
     return _read(path)
+
+
+def _require_frames(frames: int, clusters: int) -> None:
+    if frames < 10 * clusters:
+        raise TrainingError(
+            f"{frames} frames of training speakers are too few for {clusters} clusters (10 for "
+            "each at least): give more speech, or fewer clusters with --set clusters=K."
+        )
 
 
 def _store(path: Path, labels: list[NDArray], kmeans: MiniBatchKMeans) -> None:
