@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,31 @@ class Provenance(_Frozen):
     analysis_version: int
 
 
+def layer_places(layers: Sequence[str]) -> list[float]:
+    """Where each layer stands: the number in its name where names count, else its position.
+
+    What lies between counted layers, like the samplers of MR-HuBERT, is spread evenly between them:
+    block k of one model stands where block k of another does, whatever lies between blocks.
+
+    >>> layer_places(["0", "1", "2"]), layer_places(["T0", "T1", "D0", "T2"])
+    ([0.0, 1.0, 2.0], [0.0, 1.0, 1.5, 2.0])
+    """
+    found = [re.fullmatch(r"([A-Za-z]*)(\d+)", name) for name in layers]
+    prefix = found[0][1] if found and found[0] else None
+    counted = [i for i, one in enumerate(found) if one and one[1] == prefix]
+    numbers = [int(layers[i].removeprefix(prefix or "")) for i in counted]
+    whole = counted and (counted[0], counted[-1]) == (0, len(layers) - 1)
+    if not whole or numbers != list(range(len(counted))):
+        return [float(i) for i in range(len(layers))]
+    return np.interp(range(len(layers)), counted, numbers).tolist()
+
+
+def depth_percent(layers: Sequence[str]) -> list[float]:
+    """`layer_places` from 0 to 100; a single layer is at 0."""
+    places = layer_places(layers)
+    return [100.0 * place / max(1.0, places[-1]) for place in places]
+
+
 class Result(_Frozen):
     """One lens on one model and corpus.
 
@@ -129,8 +156,12 @@ class Result(_Frozen):
     @property
     def depth_percent(self) -> list[float]:
         """Depth of each layer from 0 to 100; a single layer (a baseline) is at 0."""
-        last = max(1, len(self.layers) - 1)
-        return [100.0 * index / last for index in range(len(self.layers))]
+        return depth_percent(self.layers)
+
+    @property
+    def layer_places(self) -> list[float]:
+        """Where each layer stands among the blocks; see `layer_places`."""
+        return layer_places(self.layers)
 
     def curve(self, measure: str | None = None) -> Curve:
         """The curve of a measure, by default the primary one.

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from insidessl_dash.core.errors import ConflictError, NotFoundError
 from insidessl_dash.core.lenses import LENSES
-from insidessl_dash.results.schema import CorpusInfo, Curve, Result
+from insidessl_dash.results.schema import CorpusInfo, Curve, Result, depth_percent
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +118,7 @@ class Trajectory:
     @property
     def depth_percent(self) -> list[float]:
         """Depth of each layer from 0 to 100."""
-        last = max(1, len(self.layers) - 1)
-        return [100.0 * index / last for index in range(len(self.layers))]
+        return depth_percent(self.layers)
 
 
 @dataclass(frozen=True)

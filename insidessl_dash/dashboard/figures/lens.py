@@ -10,7 +10,7 @@ from insidessl_dash.dashboard import theme
 from insidessl_dash.dashboard.figures import notes
 from insidessl_dash.dashboard.figures.points import Line, Points, number
 from insidessl_dash.dashboard.figures.style import Style, is_baseline, order, styles
-from insidessl_dash.results.schema import Result
+from insidessl_dash.results.schema import Result, layer_places
 
 _MARGIN = {"t": 46, "b": 62, "l": 64}
 _COMPACT_MARGIN = {"t": 40, "b": 54, "l": 46, "r": 12}
@@ -49,8 +49,8 @@ def lens_figure(
     measure = measure or (lines[0].result.primary if lines else "")
     drawn = [line for line in lines if measure in line.result.measures]
     drawn.sort(key=lambda line: (line.role != "reference", order(line.result.model)))
-    deepest = max((len(line.result.layers) - 1 for line in drawn), default=0) or 12
-    end = 100.0 if depth == "percent" else float(deepest)
+    deepest = max((line.result.layer_places[-1] for line in drawn), default=0.0) or 12.0
+    end = 100.0 if depth == "percent" else deepest
     points = [Points.of(line, measure, depth, end) for line in drawn]
     low, high = limits or _range(points, band)
     bands, curves = [], []
@@ -80,7 +80,7 @@ def lens_figure(
                 "range": [-pad, end + pad],
                 "fixedrange": compact,
                 "title": {"text": "Depth (%)" if depth == "percent" else "Layer"},
-                **_ticks(depth, deepest, compact, _names(points)),
+                **_ticks(depth, int(deepest), compact, _names(points)),
             },
             "yaxis": {"range": [low, high], "fixedrange": compact, "nticks": 7},
             "annotations": annotations,
@@ -167,17 +167,16 @@ def _hover(points: Points, index: int) -> str:
     return "<br>".join([*parts, f"n      {points.curve.n}"])
 
 
-def _names(points: Sequence[Points]) -> tuple[str, ...] | None:
-    """The layers' names, where every curve that has several layers has the same."""
+def _names(points: Sequence[Points]) -> dict[float, str]:
+    """Place -> name of a layer, where every curve that has several layers has the same."""
     named = {tuple(p.line.result.layers) for p in points if len(p.line.result.layers) > 1}
-    return named.pop() if len(named) == 1 else None
+    names = named.pop() if len(named) == 1 else ()
+    return dict(zip(layer_places(names), names, strict=True))
 
 
-def _ticks(
-    depth: str, deepest: int, compact: bool, names: tuple[str, ...] | None
-) -> dict[str, Any]:
+def _ticks(depth: str, deepest: int, compact: bool, names: dict[float, str]) -> dict[str, Any]:
     if depth == "percent":
         return {"tickvals": list(range(0, 101, 25 if compact else 10))}
     step = (1 if deepest <= 13 else 2) * (2 if compact else 1)
     places = list(range(0, deepest + 1, step))
-    return {"tickvals": places, "ticktext": [names[p] if names else str(p) for p in places]}
+    return {"tickvals": places, "ticktext": [names.get(p, str(p)) for p in places]}

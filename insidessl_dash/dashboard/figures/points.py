@@ -33,7 +33,7 @@ class Points:
     """Positions and values of a curve; a baseline of one layer is repeated along the axis.
 
     Attributes:
-        x: Layer indices, or depth in percent.
+        x: Places of the layers, or depth in percent.
         layers: What a visitor calls each point.
     """
 
@@ -61,7 +61,7 @@ class Points:
                 ["a baseline, the same at any depth"] * many,
             )
         percent = result.depth_percent
-        x = percent if depth == "percent" else [float(i) for i in range(len(result.layers))]
+        x = percent if depth == "percent" else result.layer_places
         named = zip(result.layers, percent, strict=True)
         layers = [f"layer {name}, {at:.0f}% depth" for name, at in named]
         return Points(line, curve, x, curve.mean, curve.std, curve.ci95, layers)

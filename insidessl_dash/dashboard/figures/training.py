@@ -357,13 +357,12 @@ def _colour_bar(last: int, scheme: theme.Scheme, compact: bool) -> dict[str, Any
 def _panel_notes(
     panel: Panel, index: int, count: int, palette: theme.Palette, compact: bool
 ) -> list[dict[str, Any]]:
-    end = len(panel.trajectory.layers) - 1
     notes = [
         {
             "text": f"{SHALLOW:.0f}% depth",
             "xref": axis("x", index),
             "yref": f"{axis('y', index)} domain",
-            "x": SHALLOW / 100 * end,
+            "x": _shallow_end(panel),
             "y": 0,
             "xanchor": "left",
             "yanchor": "bottom",
@@ -377,9 +376,15 @@ def _panel_notes(
     return notes
 
 
+def _shallow_end(panel: Panel) -> float:
+    """Where on the axis of layers shallow ones end."""
+    depths = panel.trajectory.depth_percent
+    return float(np.interp(SHALLOW, depths, range(len(depths))))
+
+
 def _division(panel: Panel, index: int, palette: theme.Palette) -> dict[str, Any]:
     """A line where the paper divides shallow from deep."""
-    place = SHALLOW / 100 * (len(panel.trajectory.layers) - 1)
+    place = _shallow_end(panel)
     return {
         "type": "line",
         "layer": "below",
