@@ -78,10 +78,15 @@ def precompute(
     names = list(model or ([] if size else DEFAULT_MODELS))
     if size:
         from insidessl_dash.core.registry import registry
+        from insidessl_dash.engine.at_hand import ships_without_weights
 
-        names += ["melspec", *(c.name for c in registry().cards() if c.size == size)]
-        if len(names) == 1:
+        sized = [c for c in registry().cards() if c.size == size]
+        if not sized:
             raise ConfigError(f"No model of size {size!r}. Sizes: nano, base, large.")
+        without = [c.name for c in sized if ships_without_weights(c, registry())]
+        names += ["melspec", *(c.name for c in sized if c.name not in without)]
+        if without:
+            warn(f"{', '.join(without)}: results ship, weights do not; left out.")
     from insidessl_dash.corpora.known import known_corpus
 
     cards = _cards(names, source)

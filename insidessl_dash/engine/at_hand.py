@@ -45,6 +45,13 @@ def at_hand(card: ModelCard, registry: Registry) -> bool:
     return _cached(source, card.revision)
 
 
+def ships_without_weights(card: ModelCard, registry: Registry) -> bool:
+    """Whether a model is one whose results and card ship, and its weights do not."""
+    folder = registry.precomputed / "models" / card.source.removeprefix("shipped:")
+    shipped = card.source.startswith("shipped:") and (folder / "card.json").is_file()
+    return shipped and not at_hand(card, registry)
+
+
 def _cached(repository: str, revision: str) -> bool:
     """Whether the hub's cache on this machine has the weights of a repository."""
     from huggingface_hub import try_to_load_from_cache

@@ -62,8 +62,10 @@ class Points:
             )
         percent = result.depth_percent
         x = percent if depth == "percent" else result.layer_places
-        named = zip(result.layers, percent, strict=True)
-        layers = [f"layer {name}, {at:.0f}% depth" for name, at in named]
+        rates = result.frame_rates_hz
+        slow = [f", a frame every {1000 / r:g} ms" if 0 < r < max(rates) else "" for r in rates]
+        named = zip(result.layers, percent, slow, strict=True)
+        layers = [f"layer {name}, {at:.0f}% depth{rate}" for name, at, rate in named]
         return Points(line, curve, x, curve.mean, curve.std, curve.ci95, layers)
 
     def interval(self, index: int, band: str) -> Interval:

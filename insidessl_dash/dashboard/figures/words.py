@@ -86,6 +86,7 @@ def caption(
     else:
         sentences += _together(layered, measure)
     sentences += _against_baseline(shown, layered, measure)
+    sentences += [text for r in layered if (text := _slow_layers(r))]
     if band != "none" and any(n > 1 for n in counts):
         sentences.append(_BANDS[band])
     digests = {r.corpus.digest for r in shown}
@@ -96,6 +97,19 @@ def caption(
         )
     sentences += sorted({note for r in shown if (note := r.measures[measure.name].note)})
     return sentences
+
+
+def _slow_layers(result: Result) -> str:
+    """Which layers have fewer frames a second than the others of their model."""
+    rates = result.frame_rates_hz
+    slow = [name for name, r in zip(result.layers, rates, strict=True) if 0 < r < max(rates)]
+    if not slow:
+        return ""
+    shift = 1000 / min(r for r in rates if r > 0)
+    return (
+        f"Layers {', '.join(slow)} of {result.model.title} have a frame every {shift:g} ms: their "
+        "points are of those frames, of which an utterance has fewer."
+    )
 
 
 def _opening(shown: Sequence[Result], measure: MeasureInfo, counts: list[int]) -> str:

@@ -56,12 +56,14 @@ class Entry:
         results: Lens of a probe -> results to draw together, its own among them; without an
             entry where it was not computed.
         lenses: How many ordinary results there are of it.
+        without_weights: Whether its results ship and its weights do not.
     """
 
     card: ModelCard
     training: TrainingCard | None
     results: Mapping[str, Sequence[Result]]
     lenses: int = 0
+    without_weights: bool = False
 
 
 def index(entries: Sequence[Entry], looks: Looks) -> html.Div:
@@ -109,7 +111,7 @@ def page(entry: Entry, looks: Looks) -> html.Article:
         main.append(_nothing_yet(card))
     main.append(_where_next(entry))
     return html.Article(
-        [head, html.Div([_facts(card, training), html.Div(main)], className="card-grid")],
+        [head, html.Div([_facts(entry), html.Div(main)], className="card-grid")],
         className="wrap card-page",
     )
 
@@ -154,10 +156,11 @@ def _item(entry: Entry, looks: Looks) -> html.Li:
 # -- the card -----------------------------------------------------------------------------------
 
 
-def _facts(card: ModelCard, training: TrainingCard | None) -> html.Aside:
+def _facts(entry: Entry) -> html.Aside:
+    card, training = entry.card, entry.training
     facts: list[tuple[str, Any]] = [
         ("Name", html.Code(card.name)),
-        ("Weights", _source(card)),
+        ("Weights", _source(entry)),
         ("Licence", card.licence),
         ("Learned from", card.data),
         ("Layers", card.layers),
@@ -265,7 +268,12 @@ def _settings(card: TrainingCard) -> html.Details:
         "Settings, versions, and how to train it again",
         [
             html.Div(html.Dl(terms), className="provenance"),
-            command(f"insidessl-dash models rebuild {card.name}"),
+            command(f"insidessl-dash models rebuild {card.name} --data MANIFEST --out RUN"),
+            html.P(
+                "The speech is that of its card, known by its digest: "
+                f"{', '.join(card.data.corpora)}. Other speech is refused.",
+                className="field-note",
+            ),
             html.P(
                 html.A("The card as JSON", href=urls.training_card(card.name)),
                 className="field-note",
@@ -390,8 +398,10 @@ def _swatches(card: ModelCard, looks: Looks) -> html.Span:
     )
 
 
-def _source(card: ModelCard) -> Any:
-    source = public_source(card.source)
+def _source(entry: Entry) -> Any:
+    source = public_source(entry.card.source)
+    if entry.without_weights:
+        return "not in this installation; its results are"
     if source.startswith("shipped:"):
         return "in this installation"
     return source or "none: nothing was learned"

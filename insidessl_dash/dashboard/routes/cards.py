@@ -23,6 +23,7 @@ from insidessl_dash.dashboard.figures.style import is_baseline
 from insidessl_dash.dashboard.pages import models as page
 from insidessl_dash.dashboard.pages import shell
 from insidessl_dash.dashboard.pages.markup import markup
+from insidessl_dash.engine.at_hand import ships_without_weights
 from insidessl_dash.results.schema import Result
 from insidessl_dash.results.training_card import FILE, read_training_card
 
@@ -67,6 +68,7 @@ def register_cards(server: Flask, catalogue: Catalogue, asset: Callable[[str], s
             training=training,
             results={p.lens: found for p in PROBES if (found := probed(p.lens, card, own))},
             lenses=sum(result.lens in lenses for result in own),
+            without_weights=ships_without_weights(card, registry),
         )
 
     def probed(lens: str, card: ModelCard, own: Sequence[Result]) -> list[Result]:
@@ -77,7 +79,11 @@ def register_cards(server: Flask, catalogue: Catalogue, asset: Callable[[str], s
         newest = max(mine, key=lambda result: result.provenance.created)
         untrained = [c for c in catalogue.cards() if c.kind == "random"]
         random = {c.name for c in untrained if c.base == card.name} or {
-            c.name for c in untrained if (c.family, c.size) == (card.family, card.size)
+            c.name
+            for c in untrained
+            if (c.family, c.size) == (card.family, card.size)
+            and c.layers == card.layers
+            and frame_rates(c.name, newest) in (None, newest.frame_rates_hz)
         }
         beside: dict[str, Result] = {}
         for result in catalogue.store.find(corpus=newest.corpus.name, lens=lens):
@@ -88,6 +94,11 @@ def register_cards(server: Flask, catalogue: Catalogue, asset: Callable[[str], s
                 later = before.provenance.created <= result.provenance.created
                 beside[name] = result if later else before
         return [newest, *beside.values()]
+
+    def frame_rates(model: str, like: Result) -> list[float] | None:
+        """Of a model's result of the same probe and corpus; None where there is none."""
+        same = catalogue.store.find(corpus=like.corpus.name, model=model, lens=like.lens)
+        return same[0].frame_rates_hz if same else None
 
     def known(name: str) -> ModelCard:
         return registry.get(name[:64])
