@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import torch
 
-from insidessl_dash.cli.training import train
+from insidessl_dash.cli import training as cli
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.errors import Cancelled, ConfigError, TrainingError
 from insidessl_dash.core.progress import silent
@@ -405,7 +405,7 @@ def test_a_run_that_stops_early_leaves_a_card_that_says_so(
 ) -> None:
     monkeypatch.setattr("insidessl_dash.notebook.open_audio", lambda _audio: corpus)
 
-    def stop_at_4(run: Run, progress) -> None:
+    def stop_at_4(run: Run, progress, until=None) -> None:
         honest(run, lambda _what, done, _total: hit() if done == 4 else None)
 
     def hit() -> None:
@@ -415,10 +415,38 @@ def test_a_run_that_stops_early_leaves_a_card_that_says_so(
     monkeypatch.setattr(Run, "train", stop_at_4)
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train("hubert-nano", {**BASICS, "clusters": 8}, ["x"], None, folder, tmp_path, resume=False)
+        cli.train(
+            "hubert-nano", {**BASICS, "clusters": 8}, ["x"], None, folder, tmp_path, resume=False
+        )
     card = json.loads((folder / "card.json").read_text())
     assert (card["finished"], card["updates"], card["stopped"]) == (False, 4, "stopped by hand")
     assert not (folder / "final").exists()
+
+
+def test_a_member_whose_run_was_extended_is_rebuilt_in_the_same_stretches(
+    start: Callable[..., Run],
+    corpus: Corpus,
+    data: SpeechData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start("old").train(silent, until=4)
+    more = SETTINGS.model_copy(update={"updates": 8})
+    longer = start("old", more, resume=True, extend=True)
+    longer.train(silent)
+    card = training_card(longer, corpus, "one CPU", "CC0-1.0")
+    assert [s["from_update"] for s in card["schedule"]] == [0, 4]
+    place = tmp_path / "shipped" / "models" / "hubert-nano"
+    place.mkdir(parents=True)
+    (place / "card.json").write_text(json.dumps(card))
+    monkeypatch.setattr(cli, "settings", lambda: SimpleNamespace(precomputed=tmp_path / "shipped"))
+    monkeypatch.setattr("insidessl_dash.notebook.open_audio", lambda _audio: corpus)
+    monkeypatch.setattr("insidessl_dash.pretraining.data.prepare", lambda *_args, **_more: data)
+    cli.rebuild("hubert-nano", ["x"], tmp_path / "new")
+    again = json.loads((tmp_path / "new" / "final" / "card.json").read_text())
+    assert again["schedule"] == card["schedule"]
+    assert again["training_curve"] == card["training_curve"]
+    cli.rebuild("hubert-nano", ["x"], tmp_path / "new", resume=True)
 
 
 def test_too_few_frames_for_the_clusters_are_refused(start: Callable[..., Run]) -> None:

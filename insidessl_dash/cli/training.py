@@ -76,11 +76,18 @@ def rebuild(
             f"{', '.join(sorted(p.parent.name for p in path.parents[1].glob('*/card.json')))}."
         )
     card = json.loads(path.read_text())
-    train(
-        card["name"], card["settings"], data, exclude, out_folder, out_folder / "cache",
-        resume=resume, threads=threads, licence=card["data"]["licence"],
-        digest=card["data"]["digest"],
-    )  # fmt: skip
+    # A run that was extended had another schedule until then: each stretch is trained in its turn.
+    stretches = card.get("schedule") or [{"from_update": 0, "updates": card["settings"]["updates"]}]
+    begun = _stretches_begun(out_folder) if resume else 0
+    for place in range(max(0, begun - 1), len(stretches)):
+        given = card["settings"] | {"updates": stretches[place]["updates"]}
+        last = place == len(stretches) - 1
+        train(
+            card["name"], given, data, exclude, out_folder, out_folder / "cache",
+            resume=resume or place > 0, extend=place > max(0, begun - 1), threads=threads,
+            licence=card["data"]["licence"], digest=card["data"]["digest"],
+            until=None if last else stretches[place + 1]["from_update"],
+        )  # fmt: skip
 
 
 def train(
@@ -97,6 +104,7 @@ def train(
     licence: str | None = None,
     ship_to: Path | None = None,
     digest: str | None = None,
+    until: int | None = None,
 ) -> None:
     """Prepare the speech, run the recipe to its last update, write weights and card.
 
@@ -110,6 +118,7 @@ def train(
         cache: For decoded audio and targets.
         resume, extend, threads, licence, ship_to: As for `pretrain`.
         digest: Of the data that it must be.
+        until: Stop at this update, with nothing shipped: the run is to be extended from there.
 
     Raises:
         ConfigError: No such recipe, or a setting outside its range.
@@ -159,13 +168,15 @@ def train(
             speech, chosen, folder, device, resume, extend,
         )  # fmt: skip
         try:
-            run.train(progress)
+            run.train(progress, until=until)
         except (TrainingError, Cancelled, KeyboardInterrupt) as error:
             if run.log():
                 why = str(error) or "stopped by hand"
                 card = training_card(run, corpus, in_words, licence)
                 write_json(folder / "card.json", card | {"stopped": why})
             raise
+    if until is not None:
+        return
     card = training_card(run, corpus, in_words, licence)
     ship(run, ship_to or folder / "final", card)
     score = card["score"]
@@ -174,6 +185,15 @@ def train(
         f"{score['title']} {score['value']:.4f}; {score['chance_is']} {score['chance']:.4f}; "
         f"at initialisation {score['at_initialisation']:.4f}."
     )
+
+
+def _stretches_begun(folder: Path) -> int:
+    """How many schedules the run of a folder has had; 0 where there is no run."""
+    try:
+        record = json.loads((folder / "run.json").read_text())
+    except FileNotFoundError:
+        return 0
+    return len(record.get("stretches", [None]))
 
 
 def _assignments(pairs: list[str] | None) -> dict[str, Any]:

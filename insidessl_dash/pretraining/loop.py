@@ -144,8 +144,10 @@ class Run:
         if (self.folder / "state.safetensors").exists():
             self._load_state()
 
-    def train(self, progress: ProgressHook, save_every: int = 250) -> None:
-        """Run to the last update.
+    def train(
+        self, progress: ProgressHook, save_every: int = 250, until: int | None = None
+    ) -> None:
+        """Run to the last update, or to `until`, from where the run can be extended.
 
         Raises:
             TrainingError: The loss is not finite; the last good state is kept.
@@ -158,7 +160,7 @@ class Run:
             self._checkpoint(log_path)
         started = time.monotonic() - self.wall_s
         try:
-            while self.update < self.settings.updates:
+            while self.update < min(until or self.settings.updates, self.settings.updates):
                 entry = self._step()
                 self.wall_s = time.monotonic() - started
                 if self.update % 10 == 0 or self.update <= 32:
