@@ -162,6 +162,22 @@ def test_what_has_no_value_is_left_empty_and_says_so() -> None:
     assert "Layer 7 has no decoder: its training was stopped." in " ".join(caption([matrix]))
 
 
+def test_a_mean_over_few_utterances_is_not_drawn() -> None:
+    result = make_matrix()
+    measure = result.metrics["f0_rmse_cents"]
+    n = [list(row) for row in measure.n]
+    n[5][6], n[6][5] = 9, 10
+    few = measure.model_copy(update={"n": n})
+    found = sheet(
+        result.model_copy(update={"metrics": {**result.metrics, "f0_rmse_cents": few}}),
+        "prosody",
+        "f0_rmse_cents",
+    )
+    assert found.grid[5][6] is None
+    assert found.why[5][6] == "only in 9 of 40 utterances"
+    assert found.grid[6][5] == measure.mean[6][5]
+
+
 def test_two_models_share_each_scale_and_every_heatmap_has_an_outline() -> None:
     weak = make_matrix(WAVLM, shapes={"content": lambda i, j: 0.3 + 0.01 * j})
     figure = matrix_figure([drawn(), drawn(weak, "WavLM Nano")], METRICS)

@@ -28,6 +28,9 @@ KINDS: dict[Group, str] = {
     "prosody": "Prosodic features",
     "function": "Functional rupture",
 }
+FEW = 0.25
+"""A cell that was measured in a smaller share of the utterances is not drawn: its mean is of those
+that happened to be, e.g., voiced, and cannot be held against its neighbours."""
 _PANEL = 368  # pixels of a heatmap, and of what is above and below it
 _ROW = 112
 _COMPACT = (276, 92)
@@ -57,7 +60,7 @@ class Sheet:
         metric: Name; `DROP` for the content lost from the column before.
         title, unit: Of the values.
         higher_is_better: Which end is good.
-        grid: Square, one row a layer; None where there is no value.
+        grid: Square, one row a layer; None where there is no value, or one of `FEW` utterances.
         std, n, why: As in the measure, square too; None of a drop.
     """
 
@@ -98,16 +101,22 @@ def sheet(result: MatrixResult, kind: Group, metric: str) -> Sheet | None:
     measure: MatrixMeasure | None = result.metrics.get(metric)
     if measure is None:
         return None
+    mean, n, why = (result.full(grid) for grid in (measure.mean, measure.n, measure.why))
+    every = result.corpus.utterances
+    for i, row in enumerate(n):
+        for j, count in enumerate(row):
+            if count and count < FEW * every:
+                mean[i][j], why[i][j] = None, f"only in {count} of {every} utterances"
     return Sheet(
         kind,
         metric,
         measure.title,
         measure.unit,
         measure.higher_is_better,
-        result.full(measure.mean),
+        mean,
         result.full(measure.std),
-        result.full(measure.n),
-        result.full(measure.why),
+        n,
+        why,
     )
 
 

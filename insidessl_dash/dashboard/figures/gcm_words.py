@@ -16,8 +16,8 @@ from insidessl_dash.results.matrix import MatrixResult, Spread
 READING = (
     "Row i is decoder D(i), trained on layer i; column j is the tokens z(j) that it reads. Rings "
     "mark a decoder on its own layer; below them, deep decoders read shallower layers. A cross "
-    "marks a cell where nothing could be measured. Every colour scale is turned the same way: the "
-    "further from the ground of the page, the better."
+    "marks a cell that could be measured in fewer than a quarter of the utterances. Every colour "
+    "scale is turned the same way: the further from the ground of the page, the better."
 )
 
 
@@ -103,8 +103,8 @@ def summary_table(result: MatrixResult) -> Table:
             )
         )  # fmt: skip
     columns = [
-        "Better", "Vocoder only", "Own layer", "Elsewhere", "Lower", "Upper",
-        "Lower less upper [95%]", "p", "Better triangle",
+        "Good is", "Vocoder only", "Own layer", "Elsewhere", "Lower", "Upper",
+        "Lower − upper [95%]", "p", "Better",
     ]  # fmt: skip
     return Table(columns, rows)
 
