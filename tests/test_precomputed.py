@@ -17,7 +17,12 @@ from insidessl_dash.core.types import file_sha256
 from insidessl_dash.corpora.manifest import open_corpus
 from insidessl_dash.results.copy_synthesis import read_copy_synthesis
 from insidessl_dash.results.decoder_banks import DecoderBanks
-from insidessl_dash.results.matrix_files import FOLDER, VOCODERS
+from insidessl_dash.results.matrix_files import (
+    FOLDER,
+    VOCODERS,
+    read_matrix,
+    read_matrix_values,
+)
 from insidessl_dash.results.schema import Result
 from insidessl_dash.results.store import Store
 
@@ -27,7 +32,9 @@ MODELS = {
     "melspec", "whisper-base", "ecapa-voxceleb", "ecapa-nano", "ecapa-nano-init",
     "hubert-nano", "hubert-nano-init",
     "hubert-nano-it2", "wav2vec2-nano", "wav2vec2-nano-init", "wavlm-nano", "wavlm-nano-init",
+    "mr-hubert-nano",
 }  # fmt: skip
+ABLATIONS = {"mr-hubert-nano-b4a", "mr-hubert-nano-b5a"}
 VOCODER = SHIPPED / "models" / "fourier-vocoder"
 MEMBERS = sorted(
     path.parent.name for path in SHIPPED.glob("models/*/card.json") if path.parent != VOCODER
@@ -113,7 +120,8 @@ def test_every_shipped_number_has_its_provenance() -> None:
 def test_every_member_beats_chance_and_its_initialisation(name: str) -> None:
     folder = SHIPPED / "models" / name
     card = json.loads((folder / "card.json").read_text())
-    assert card["weights_sha256"] == file_sha256(folder / "model.safetensors")
+    if name not in ABLATIONS:
+        assert card["weights_sha256"] == file_sha256(folder / "model.safetensors")
     assert card["seconds_of_audio_seen"] >= 80_000
     assert card["finished"]
     score = card["score"]
@@ -152,10 +160,52 @@ def test_the_decoders_of_wav2vec2_are_small_and_those_of_the_shipped_weights() -
     assert all(found[f"mel_l1_{layer}"] < found["mean_mel_l1"] for layer in bank.layers)
 
 
+@pytest.mark.parametrize("model", ["wav2vec2-nano", "wavlm-nano"])
+def test_a_matrix_ships_and_is_the_mean_of_what_it_says_it_is_of(model: str) -> None:
+    folder = SHIPPED / FOLDER / "speechocean762-held-out" / model
+    matrix, values = read_matrix(folder), read_matrix_values(folder)
+    assert values is not None
+    used = [u for u in matrix.utterances if u.id in set(values.ids)]
+    assert len(used) >= 40
+    speakers = {u.speaker for u in used}
+    assert len(speakers) >= 20
+    card = json.loads((SHIPPED / "models" / model / "card.json").read_text())
+    assert matrix.model.weights_sha256 == card["weights_sha256"]
+    assert speakers <= set(card["data"]["held_out_speakers"])
+    assert matrix.decoder_layers == matrix.layers == [str(k) for k in range(13)]
+    for name, measure in matrix.metrics.items():
+        measured = np.isfinite(values.measures[name])
+        np.testing.assert_array_equal(measured.sum(0), measure.n)
+        np.testing.assert_allclose(
+            np.nanmean(values.measures[name], 0), np.array(measure.mean, float), rtol=1e-5
+        )
+    assert matrix.provenance.command.startswith("insidessl-dash gcm evaluate ")
+
+
+@pytest.mark.parametrize("model", ["wav2vec2-nano", "wavlm-nano"])
+def test_what_a_decoder_learned_is_better_than_what_it_did_not_and_no_better_than_the_vocoder(
+    model: str,
+) -> None:
+    matrix = read_matrix(SHIPPED / FOLDER / "speechocean762-held-out" / model)
+    for name, measure in matrix.metrics.items():
+        sign = 1 if measure.higher_is_better else -1
+        ceiling, diagonal, other = (
+            sign * (spread.mean or 0.0)
+            for spread in (measure.ceiling, measure.diagonal, measure.off_diagonal)
+        )
+        assert ceiling > diagonal > other, name
+
+
 def test_dynamics_ship_at_log_spaced_updates() -> None:
     files = sorted((SHIPPED / "dynamics").rglob("*.json"))
-    results = [Result.model_validate_json(path.read_bytes()) for path in files]
-    for lens in ("entropy", "curvature", "invariance"):
-        updates = {int(r.model.name.rpartition("-")[2]) for r in results if r.lens == lens}
-        assert {0, 1, 2, 4, 8, 1024} <= updates
-        assert len(updates) >= 14
+    found: dict[tuple[str, str], set[int]] = {}
+    for path in files:
+        result = Result.model_validate_json(path.read_bytes())
+        run, _, update = result.model.name.partition(".update-")
+        found.setdefault((run, result.lens), set()).add(int(update))
+    runs = {run for run, _lens in found}
+    assert runs >= {"hubert-nano", "hubert-nano-it2", "wav2vec2-nano", "wavlm-nano"}
+    for run in runs:
+        for lens in ("entropy", "curvature", "invariance"):
+            assert {0, 1, 2, 4, 8, 1024} <= found[run, lens], run
+            assert len(found[run, lens]) >= 14, run

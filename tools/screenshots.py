@@ -52,6 +52,27 @@ def analysed(page: Page) -> None:
     page.wait_for_load_state("networkidle")
 
 
+def matrices(page: Page) -> None:
+    """Both matrices side by side, and a cell that is pointed at."""
+    page.locator("#gcm").scroll_into_view_if_needed()
+    page.wait_for_selector("#gcm-graph .heatmaplayer image")
+    page.click("#gcm-beside")
+    page.get_by_role("option", name="WavLM Nano").click()
+    page.wait_for_function("document.querySelectorAll('#gcm-graph .heatmaplayer image').length > 4")
+    page.wait_for_load_state("networkidle")
+
+
+def explored(page: Page) -> None:
+    """A cell of the audio explorer, its sound drawn."""
+    page.locator("#explorer").scroll_into_view_if_needed()
+    page.wait_for_selector(".cell.chosen")
+    page.locator('.cell[data-i="4"][data-j="7"]').click()
+    page.wait_for_selector('.cell[aria-pressed="true"]')
+    page.keyboard.press("Escape")
+    page.wait_for_load_state("networkidle")
+    page.mouse.move(0, 0)
+
+
 def main() -> None:
     """Write `docs/images/*.png`."""
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -84,6 +105,12 @@ def main() -> None:
                     page.wait_for_selector("#training .scatterlayer .trace")
                     page.locator("#training").screenshot(
                         path=IMAGES / f"training-{width}-{scheme}.png"
+                    )
+                    matrices(page)
+                    page.locator("#gcm").screenshot(path=IMAGES / f"gcm-{width}-{scheme}.png")
+                    explored(page)
+                    page.locator("#explorer").screenshot(
+                        path=IMAGES / f"explorer-{width}-{scheme}.png"
                     )
                     if scheme == "light":
                         analysed(page)

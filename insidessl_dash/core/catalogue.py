@@ -18,6 +18,7 @@ _ENGLISH_ONLY = "Trained on English read speech: weak evidence about other langu
 _ENGLISH_MIXED = "Trained on English speech, mostly read: weak evidence about other languages."
 _MIX_94K = "94,000 h: Libri-Light 60,000, GigaSpeech 10,000, VoxPopuli 24,000"
 _FEW_HOURS = "a few hours of English speech: speechocean762 and a LibriSpeech excerpt"
+_NANO_NOT_FOR = "12 x 192, trained on a few hours: shows dynamics, not the quality of Base models."
 _LIBRISPEECH = "LibriSpeech, 960 h"
 _LIBRILIGHT = "Libri-Light, 60,000 h"
 _UNISPEECH_LICENCE = "CC-BY-SA-3.0"
@@ -45,7 +46,26 @@ def _nano(name: str, family: str, title: str, objective: str, paper: str) -> Mod
         data=_FEW_HOURS,
         licence="Apache-2.0",
         paper=paper,
-        not_for="12 x 192, trained on a few hours: shows dynamics, not the quality of Base models.",
+        not_for=_NANO_NOT_FOR,
+    )
+
+
+def _mr_hubert(name: str, title: str, how: str, not_for: str) -> ModelCard:
+    """MR-HuBERT Nano, or one of its ablations."""
+    return ModelCard(
+        name=name,
+        title=title,
+        kind="mr-hubert",
+        family="mr-hubert",
+        size="nano",
+        layers=12,
+        source=f"shipped:{name}",
+        objective=f"masked prediction of k-means clusters of layer 8 of hubert-nano, {how}; at the "
+        "start unmasked frames count too",
+        data=_FEW_HOURS,
+        licence="Apache-2.0",
+        paper="arXiv:2310.02720",
+        not_for=not_for,
     )
 
 
@@ -281,6 +301,14 @@ BUILT_IN: tuple[ModelCard, ...] = (
             "masked prediction of k-means clusters of layer 8 of hubert-nano while other speech "
             "and noise are mixed in; at the start unmasked frames count too",
             "arXiv:2110.13900",
+        )
+    ),
+    *_with_untrained(
+        _mr_hubert(
+            "mr-hubert-nano",
+            "MR-HuBERT Nano",
+            "at 20 ms and, from the four middle blocks, at 40 ms",
+            _NANO_NOT_FOR,
         )
     ),
     *_with_untrained(

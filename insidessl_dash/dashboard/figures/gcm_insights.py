@@ -239,11 +239,12 @@ def _asymmetry(result: MatrixResult, name: str, measure: MatrixMeasure) -> Insig
     if lower is None or upper is None or difference.mean is None or difference.ci95 is None:
         return None
     low, high = difference.ci95
-    chance = "" if sides.p is None else f", signed-rank p = {sides.p:.2g}"
+    chance = "" if sides.p is None else f"; signed-rank p = {sides.p:.2g}"
     text = (
         f"Deep decoders on shallower tokens (lower triangle) reach {number(lower)}, shallow "
         f"decoders on deeper tokens {number(upper)}: {signed_number(difference.mean)}, 95% "
-        f"interval {signed_number(low)} to {signed_number(high)}{chance}, n = {difference.n}."
+        f"interval {signed_number(low)} to {signed_number(high)}{chance}, over {sides.speakers} "
+        "speakers."
     )
     better: dict[str, list[str]] = {"lower": [], "upper": []}
     open_: list[str] = []

@@ -43,7 +43,7 @@ def heard(result: MatrixResult) -> str:
     return (
         f"{kind} decoders{first}{_size(result.decoders.size)}{trained}{tokens}; vocoder "
         f"{result.vocoder.name}; all of speech at {LEVEL_DBFS:g} dBFS, one gain of "
-        f"{signed_number(result.config.gain_db)} dB for all cells"
+        f"{result.config.gain_db:+.1f} dB for all cells"
     )
 
 
@@ -103,7 +103,7 @@ def summary_table(result: MatrixResult) -> Table:
             )
         )  # fmt: skip
     columns = [
-        "Good is", "Vocoder only", "Own layer", "Elsewhere", "Lower", "Upper",
+        "Good is", "Vocoder", "Own layer", "Elsewhere", "Lower", "Upper",
         "Lower − upper [95%]", "p", "Better",
     ]  # fmt: skip
     return Table(columns, rows)

@@ -13,7 +13,7 @@ from insidessl_dash.results.schema import CorpusInfo, Curve, Result
 _CORPORA = {
     "demo": "the demo corpus",
     "speechocean762-test": "the speechocean762 test set",
-    "speechocean762-held-out": "held-out speakers of speechocean762",
+    "speechocean762-held-out": "speechocean762 (held-out speakers)",
     "librispeech-test-clean": "LibriSpeech test-clean",
     "librispeech-dev-clean": "LibriSpeech dev-clean",
     "librispeech-train-clean-100": "LibriSpeech train-clean-100",
