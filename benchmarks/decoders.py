@@ -33,8 +33,8 @@ from insidessl_dash.pretraining.data import prepare
 from insidessl_dash.pretraining.decoders import DecoderRecipe, DecoderSettings
 from insidessl_dash.pretraining.loop import Run
 
-_CELLS = 40
-"""In a batch, of 4 s: what `generation.matrix` decodes at once."""
+_CELLS = 26
+"""In a batch, of 4 s: two rows, what `generation.matrix` decodes at once."""
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -17,11 +17,12 @@ from torch.nn import functional
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.errors import Cancelled, ConfigError, ModelError, TrainingError
 from insidessl_dash.core.progress import silent
-from insidessl_dash.generation import decoder_networks
+from insidessl_dash.generation import decoder_networks, products
 from insidessl_dash.generation.decoder_networks import SIZES, DecoderSize
 from insidessl_dash.generation.decoders import DecoderBank, load_decoders, nearest, solve
 from insidessl_dash.generation.matrix import check_match
 from insidessl_dash.generation.mel import QUIET, frames_of, levelled, log_mel
+from insidessl_dash.generation.products import float32_products
 from insidessl_dash.pretraining import decoders as recipe_module
 from insidessl_dash.pretraining.data import SpeechData
 from insidessl_dash.pretraining.decoders import DecoderRecipe, DecoderSettings, decoded_layers
@@ -482,3 +483,30 @@ def test_the_recipe_is_known_and_its_settings_are_checked() -> None:
 
 def test_a_mel_of_a_crop_has_as_many_frames_as_its_states_are_read_at() -> None:
     assert frames_of(SAMPLES) == log_mel(torch.zeros(1, SAMPLES)).shape[1] == 63
+
+
+# -- products -----------------------------------------------------------------------------------
+
+
+def test_products_are_those_of_float32_whoever_makes_them() -> None:
+    generator = torch.Generator().manual_seed(3)
+    left = torch.randn(3, 130, 70, generator=generator)
+    right = torch.randn(3, 70, 90, generator=generator)
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    exact = (left.double() @ right.double()).float()
+    with float32_products():
+        torch.testing.assert_close(left @ right, exact, rtol=1e-4, atol=1e-4)
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
+def test_products_that_would_be_rounded_are_left_to_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    monkeypatch.setattr(products, "_onednn_is_exact", lambda: False)
+    with float32_products():
+        assert torch.backends.mkldnn.matmul.fp32_precision == before
+    monkeypatch.setattr(products, "_onednn_is_exact", lambda: True)
+    with pytest.raises(RuntimeError), float32_products():
+        torch.ones(2, 3) @ torch.ones(2, 3)
+    assert torch.backends.mkldnn.matmul.fp32_precision == before

@@ -107,7 +107,9 @@ def main() -> None:
                         path=IMAGES / f"training-{width}-{scheme}.png"
                     )
                     matrices(page)
-                    page.locator("#gcm").screenshot(path=IMAGES / f"gcm-{width}-{scheme}.png")
+                    page.locator("#gcm .gcm-panel").screenshot(
+                        path=IMAGES / f"gcm-{width}-{scheme}.png"
+                    )
                     explored(page)
                     page.locator("#explorer").screenshot(
                         path=IMAGES / f"explorer-{width}-{scheme}.png"

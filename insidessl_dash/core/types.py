@@ -11,6 +11,9 @@ from typing import Any
 SAMPLE_RATE = 16_000
 LEVEL_DBFS = -26.0
 """Level of speech for decoders, and of what is compared with what they decode."""
+PLAYED_DB = -10.0
+"""What every sound of a matrix is turned by where it is kept for listening, the original too: a
+decoder that reads a strange layer can be 20 dB louder than speech."""
 """Sample rate of every encoder here, in Hz."""
 
 

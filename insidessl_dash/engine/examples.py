@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
@@ -18,7 +19,7 @@ from insidessl_dash.audio.decode import load
 from insidessl_dash.core.errors import CorpusError
 from insidessl_dash.core.files import whole_file
 from insidessl_dash.core.progress import ProgressHook, silent
-from insidessl_dash.core.types import SAMPLE_RATE, Utterance, stable_hash
+from insidessl_dash.core.types import PLAYED_DB, SAMPLE_RATE, Utterance, stable_hash
 from insidessl_dash.corpora.manifest import Corpus
 from insidessl_dash.encoders.base import Encoder
 from insidessl_dash.engine.matrix import decoder_info
@@ -224,15 +225,21 @@ def cell_metrics(
 
 
 def write_sound(path: Path, waveform: NDArray[np.float32]) -> None:
-    """A waveform, float32 (n,) at 16 kHz, as Opus; clipped to full scale.
+    """A waveform, float32 (n,) at 16 kHz, as `opus` has it.
 
     Raises:
         StorageError: It cannot be written.
     """
     with whole_file(path) as temporary:
-        soundfile.write(
-            temporary, waveform.clip(-1.0, 1.0), SAMPLE_RATE, format="OGG", subtype="OPUS"
-        )
+        temporary.write_bytes(opus(waveform))
+
+
+def opus(waveform: NDArray[np.float32]) -> bytes:
+    """A waveform, float32 (n,) at 16 kHz, turned down by `PLAYED_DB`, clipped to full scale."""
+    buffer = io.BytesIO()
+    samples = (10 ** (PLAYED_DB / 20) * waveform).clip(-1.0, 1.0)
+    soundfile.write(buffer, samples, SAMPLE_RATE, format="OGG", subtype="OPUS")
+    return buffer.getvalue()
 
 
 def folder_name(utterance: Utterance) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import soundfile
 import torch
 from torch import Tensor
 
@@ -21,7 +19,7 @@ from insidessl_dash.core.memory import give_back
 from insidessl_dash.core.settings import settings
 from insidessl_dash.core.types import SAMPLE_RATE
 from insidessl_dash.engine import worker
-from insidessl_dash.engine.examples import cell_metrics, make_document
+from insidessl_dash.engine.examples import cell_metrics, make_document, opus
 from insidessl_dash.engine.own_spec import HEAD, LONGEST_S, MatrixPart, MatrixTask
 from insidessl_dash.engine.plan import fingerprint
 from insidessl_dash.generation.content import Content, Identity
@@ -95,7 +93,7 @@ def _head(task: MatrixTask, heard: _Heard) -> MatrixPart:
         seconds=len(heard.original) / SAMPLE_RATE,
         updates=task.updates,
     )
-    sounds = [opus(heard.original), opus(vocoded)]
+    sounds = [opus(heard.original.numpy()), opus(vocoded.numpy())]
     return MatrixPart(example=example, notes=heard.notes, sounds=sounds, wall_s=0.0)
 
 
@@ -106,7 +104,7 @@ def _row(
 
     def keep(places: list[tuple[int, int]], waveforms: Tensor) -> None:
         check()
-        sounds.extend(each(opus, waveforms))
+        sounds.extend(each(opus, waveforms.numpy()))
 
     values, why = score_cells(
         heard.maker, heard.against, heard.original, [task.index], done=done, heard=keep
@@ -117,14 +115,6 @@ def _row(
         sounds=sounds,
         wall_s=0.0,
     )
-
-
-def opus(waveform: Tensor) -> bytes:
-    """A waveform, float32 (n,) at 16 kHz, as Opus; clipped to full scale."""
-    buffer = io.BytesIO()
-    samples = waveform.numpy().clip(-1.0, 1.0)
-    soundfile.write(buffer, samples, SAMPLE_RATE, format="OGG", subtype="OPUS")
-    return buffer.getvalue()
 
 
 # -- what is loaded once for many tasks, and again when its files change --------------------------

@@ -47,6 +47,7 @@ from insidessl_dash.generation.decoder_networks import (
     RegressionNetwork,
 )
 from insidessl_dash.generation.mel import CONVENTION, FRAME_RATE_HZ, N_MELS, QUIET
+from insidessl_dash.generation.products import float32_products
 from insidessl_dash.results.decoder_banks import MODEL_TYPE
 
 STEPS = 4
@@ -156,9 +157,10 @@ class DecoderBank(nn.Module):
         for place, own in cells.items():
             alike[len(own)].append(place)
         mel = states.new_empty(len(states), padded, N_MELS)
-        for places in alike.values():  # decoders with as many cells: one stack
-            rows = torch.tensor([cells[place] for place in places], device=states.device)
-            mel[rows] = self._decode(places, states[rows], noise, steps)
+        with float32_products():
+            for places in alike.values():  # decoders with as many cells: one stack
+                rows = torch.tensor([cells[place] for place in places], device=states.device)
+                mel[rows] = self._decode(places, states[rows], noise, steps)
         return (mel[:, :frames] * self.mel_std + self.mel_mean).clamp(min=QUIET)
 
     def losses(self, states: Tensor, mel: Tensor, noise: Tensor, time: Tensor) -> Tensor:

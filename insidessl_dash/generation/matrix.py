@@ -32,7 +32,7 @@ from insidessl_dash.results.matrix import (
     MatrixValues,
 )
 
-_BATCH_SECONDS = 160.0  # of generated audio decoded at once: 40 cells of 4 s
+_BATCH_SECONDS = 108.0  # of generated audio decoded at once: two rows of 13 cells of 4 s
 
 
 class CellMaker:

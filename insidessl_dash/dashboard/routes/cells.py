@@ -20,7 +20,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
 from insidessl_dash.core.errors import AudioError, NotFoundError
-from insidessl_dash.core.types import LEVEL_DBFS
+from insidessl_dash.core.types import LEVEL_DBFS, PLAYED_DB
 from insidessl_dash.dashboard import urls
 from insidessl_dash.dashboard.pages import explorer as page
 from insidessl_dash.dashboard.pages import shell
@@ -159,7 +159,7 @@ def example_document(example: Example, version: str) -> dict[str, Any]:
     """An `ExampleDocument` as JSON."""
     body = example.model_dump(mode="json")
     body["model"]["source"] = public_source(body["model"]["source"])
-    return {**body, "version": version, "level_dbfs": LEVEL_DBFS}
+    return {**body, "version": version, "level_dbfs": LEVEL_DBFS + PLAYED_DB}
 
 
 def register_cell_pages(
