@@ -17,6 +17,7 @@ from insidessl_dash.core.types import file_sha256
 from insidessl_dash.corpora.manifest import open_corpus
 from insidessl_dash.results.copy_synthesis import read_copy_synthesis
 from insidessl_dash.results.decoder_banks import DecoderBanks
+from insidessl_dash.results.explorer import Examples, cell_file
 from insidessl_dash.results.matrix_files import (
     FOLDER,
     VOCODERS,
@@ -32,7 +33,7 @@ MODELS = {
     "melspec", "whisper-base", "ecapa-voxceleb", "ecapa-nano", "ecapa-nano-init",
     "hubert-nano", "hubert-nano-init",
     "hubert-nano-it2", "wav2vec2-nano", "wav2vec2-nano-init", "wavlm-nano", "wavlm-nano-init",
-    "mr-hubert-nano",
+    "mr-hubert-nano", "mr-hubert-nano-init",
 }  # fmt: skip
 ABLATIONS = {"mr-hubert-nano-b4a", "mr-hubert-nano-b5a"}
 VOCODER = SHIPPED / "models" / "fourier-vocoder"
@@ -194,6 +195,25 @@ def test_what_a_decoder_learned_is_better_than_what_it_did_not_and_no_better_tha
             for spread in (measure.ceiling, measure.diagonal, measure.off_diagonal)
         )
         assert ceiling > diagonal > other, name
+
+
+def test_four_voices_can_be_heard_in_every_cell_of_both_models() -> None:
+    examples = Examples(Path("nowhere"), SHIPPED).headers()
+    for model in ("wav2vec2-nano", "wavlm-nano"):
+        own = [header.example for header in examples if header.model == model]
+        assert len(own) >= 4
+        for gender in ("female", "male"):
+            assert len({e.voice for e in own if e.gender == gender}) >= 2
+        matrix = read_matrix(SHIPPED / FOLDER / "speechocean762-held-out" / model)
+        for example in own:
+            assert example.decoders.weights_sha256 == matrix.decoders.weights_sha256
+            assert example.vocoder == matrix.vocoder
+    for header in examples:
+        folder = SHIPPED / FOLDER / "examples" / header.model / header.name
+        sounds = {path.name for path in folder.glob("cell-*.opus")}
+        assert sounds == {cell_file(i, j) for i in range(13) for j in range(13)}
+    sizes = (p.stat().st_size for p in (SHIPPED / FOLDER / "examples").rglob("*"))
+    assert sum(sizes) <= 40_000_000
 
 
 def test_dynamics_ship_at_log_spaced_updates() -> None:

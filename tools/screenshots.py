@@ -57,8 +57,9 @@ def matrices(page: Page) -> None:
     page.locator("#gcm").scroll_into_view_if_needed()
     page.wait_for_selector("#gcm-graph .heatmaplayer image")
     page.click("#gcm-beside")
-    page.get_by_role("option", name="WavLM Nano").click()
-    page.wait_for_function("document.querySelectorAll('#gcm-graph .heatmaplayer image').length > 4")
+    offered = page.get_by_role("listbox", name="Another model's matrix beside")
+    offered.get_by_role("option", name="WavLM Nano").click()
+    page.locator("#gcm-graph .heatmaplayer image").nth(7).wait_for(state="attached")
     page.wait_for_load_state("networkidle")
 
 
@@ -70,7 +71,7 @@ def explored(page: Page) -> None:
     page.wait_for_selector('.cell[aria-pressed="true"]')
     page.keyboard.press("Escape")
     page.wait_for_load_state("networkidle")
-    page.mouse.move(0, 0)
+    page.mouse.move(0, 0)  # no tooltip
 
 
 def main() -> None:

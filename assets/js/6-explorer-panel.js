@@ -119,8 +119,8 @@
       const text = shown.text ? `“${shown.text}” ` : "";
       return (
         `${text}${kind} decoders${blocks}${read}, vocoder ${shown.vocoder.name}. Every sound, the ` +
-        `original too, is of speech brought to −${-shown.level_dbfs} dB below full scale; all cells ` +
-        `and the vocoder get one gain of ${level}. Words judged by ${judges[0]}, the voice by ` +
+        `original too, is of speech at −${-shown.level_dbfs} dBFS; all cells and the vocoder get ` +
+        `one gain of ${level}. Words judged by ${judges[0]}, the voice by ` +
         `${judges[1]}. Recording: ${recording}.`
       );
     }

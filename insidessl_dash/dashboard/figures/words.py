@@ -87,7 +87,7 @@ def caption(
     else:
         sentences += _together(layered, measure)
     sentences += _against_baseline(shown, layered, measure)
-    sentences += [text for r in layered if (text := _slow_layers(r))]
+    sentences += [text for r in layered if not is_random(r.model) and (text := _slow_layers(r))]
     if band != "none" and any(n > 1 for n in counts):
         sentences.append(_BANDS[band])
     digests = {r.corpus.digest for r in shown}
