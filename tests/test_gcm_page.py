@@ -32,15 +32,9 @@ from insidessl_dash.core.errors import NotFoundError
 from insidessl_dash.dashboard import ids, theme, urls
 from insidessl_dash.dashboard.callbacks import gcm
 from insidessl_dash.dashboard.factory import create_app
-from insidessl_dash.dashboard.figures.gcm import (
-    DROP,
-    KINDS,
-    Matrix,
-    choices,
-    matrix_figure,
-    sheet,
-)
+from insidessl_dash.dashboard.figures.gcm import matrix_figure
 from insidessl_dash.dashboard.figures.gcm_insights import blocks, insights
+from insidessl_dash.dashboard.figures.gcm_sheets import DROP, KINDS, Matrix, choices, sheet
 from insidessl_dash.dashboard.figures.gcm_words import caption, cell_table, summary_table
 from insidessl_dash.dashboard.figures.training_runs import VALUES
 from insidessl_dash.results.copy_synthesis import CopySynthesis, Measure, Scores, VocoderScores

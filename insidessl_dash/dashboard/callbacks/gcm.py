@@ -18,8 +18,9 @@ from insidessl_dash.core.errors import InsideSSLError
 from insidessl_dash.dashboard import ids, urls
 from insidessl_dash.dashboard.callbacks.choice import Catalogue
 from insidessl_dash.dashboard.callbacks.screen import Asked, Screen, Shown, read
-from insidessl_dash.dashboard.figures.gcm import KINDS, Matrix, choices, matrix_figure, sheet
+from insidessl_dash.dashboard.figures.gcm import matrix_figure
 from insidessl_dash.dashboard.figures.gcm_insights import insights
+from insidessl_dash.dashboard.figures.gcm_sheets import KINDS, Matrix, choices, sheet
 from insidessl_dash.dashboard.figures.gcm_words import caption, cell_table, summary_table
 from insidessl_dash.dashboard.pages import gcm as page
 from insidessl_dash.dashboard.pages.dynamics import caption_children, segment_data

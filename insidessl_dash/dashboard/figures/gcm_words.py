@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from insidessl_dash.core.types import LEVEL_DBFS
-from insidessl_dash.dashboard.figures.gcm import Matrix, Sheet
+from insidessl_dash.dashboard.figures.gcm_sheets import Matrix, Sheet
 from insidessl_dash.dashboard.figures.insights import signed_number
 from insidessl_dash.dashboard.figures.points import number
 from insidessl_dash.dashboard.figures.words import Table, corpus_title

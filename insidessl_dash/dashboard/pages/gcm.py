@@ -9,7 +9,7 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from insidessl_dash.dashboard import ids, urls
-from insidessl_dash.dashboard.figures.gcm import KINDS, Matrix
+from insidessl_dash.dashboard.figures.gcm_sheets import KINDS, Matrix
 from insidessl_dash.dashboard.figures.gcm_words import heard, vocoder_said, vocoder_table
 from insidessl_dash.dashboard.figures.insights import Insight
 from insidessl_dash.dashboard.figures.words import corpus_title, first_up
