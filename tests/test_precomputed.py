@@ -12,9 +12,11 @@ import torch
 
 from insidessl_dash.audio import torchaudio_cpu  # noqa: F401  must precede transformers
 from insidessl_dash.cli import gcm_parts
+from insidessl_dash.core.registry import registry as default_registry
 from insidessl_dash.core.settings import Settings
 from insidessl_dash.core.types import file_sha256
 from insidessl_dash.corpora.manifest import open_corpus
+from insidessl_dash.encoders.loading import family_and_kind, model_type
 from insidessl_dash.results.copy_synthesis import read_copy_synthesis
 from insidessl_dash.results.decoder_banks import DecoderBanks
 from insidessl_dash.results.explorer import Examples, cell_file
@@ -130,6 +132,15 @@ def test_every_member_beats_chance_and_its_initialisation(name: str) -> None:
     assert sign * score["value"] > sign * score["chance"]
     assert sign * score["value"] > sign * score["at_initialisation"]
     assert card["held_out"][score["metric"]] == score["value"]
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_copy_of_a_member_says_what_it_is(name: str) -> None:
+    """So that one trained again can be added under a name of its own, and its run looked at."""
+    folder = SHIPPED / "models" / name
+    card = default_registry().get(name)
+    copy = card.model_copy(update={"name": "copy", "source": str(folder), "kind": "transformers"})
+    assert family_and_kind(model_type(copy)) == (card.family, card.kind)
 
 
 def test_the_vocoder_that_is_heard_by_default_is_the_best_of_those_measured() -> None:
