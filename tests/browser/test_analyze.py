@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-expect = pytest.importorskip("playwright.sync_api").expect
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
 pytestmark = pytest.mark.browser
 
 OWN = "#own-graph .scatterlayer .trace"
@@ -40,10 +41,17 @@ def analyze(page) -> None:
 
 
 def pick(page, title: str) -> None:
-    page.get_by_role("textbox", name="Models").click()
+    """Choose a model; the list closes when the page fills in its options, and is opened again."""
     models = page.get_by_role("listbox", name="Models")
-    models.get_by_role("option", name=title, exact=True).click()
-    page.keyboard.press("Escape")
+    option = models.get_by_role("option", name=title, exact=True)
+    for _ in range(10):
+        page.get_by_role("textbox", name="Models").click()
+        try:
+            option.click(timeout=3000)
+        except playwright.TimeoutError:
+            continue
+        return page.keyboard.press("Escape")
+    raise AssertionError(f"{title} could not be chosen")
 
 
 def test_a_recording_becomes_curves_a_table_and_a_link(visit, recordings) -> None:
