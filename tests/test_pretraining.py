@@ -413,14 +413,16 @@ def test_a_run_that_stops_early_leaves_a_card_that_says_so(
 
     honest = Run.train
     monkeypatch.setattr(Run, "train", stop_at_4)
-    folder = tmp_path / "run"
+    folder, given = tmp_path / "run", {**BASICS, "clusters": 8}
     with pytest.raises(KeyboardInterrupt):
-        cli.train(
-            "hubert-nano", {**BASICS, "clusters": 8}, ["x"], None, folder, tmp_path, resume=False
-        )
+        cli.train("hubert-nano", given, ["x"], None, folder, tmp_path, resume=False)
     card = json.loads((folder / "card.json").read_text())
     assert (card["finished"], card["updates"], card["stopped"]) == (False, 4, "stopped by hand")
     assert not (folder / "final").exists()
+    monkeypatch.setattr(Run, "train", honest)
+    cli.train("hubert-nano", given, ["x"], None, folder, tmp_path, resume=True)
+    assert json.loads((folder / "final" / "card.json").read_text())["finished"]
+    assert not (folder / "card.json").exists(), "it has not stopped any more"
 
 
 def test_a_member_whose_run_was_extended_is_rebuilt_in_the_same_stretches(

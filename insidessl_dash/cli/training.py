@@ -178,6 +178,7 @@ def train(
     if until is not None:
         return
     card = training_card(run, corpus, in_words, licence)
+    (folder / "card.json").unlink(missing_ok=True)  # of when it had stopped
     ship(run, ship_to or folder / "final", card)
     score = card["score"]
     out.print(

@@ -261,10 +261,10 @@ class Run:
         try:
             self._read_state()
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            said = (str(error) or type(error).__name__).splitlines()[0][:120]
             raise TrainingError(
-                f"The state in {self.folder} is not one of this model ("
-                f"{str(error).splitlines()[0][:120]}): resume the run that wrote it, or start in "
-                "another folder."
+                f"The state in {self.folder} is not one of this model ({said}): resume the "
+                "run that wrote it, or start in another folder."
             ) from error
 
     def _read_state(self) -> None:

@@ -137,7 +137,7 @@ class MatrixConfig(_Frozen):
         steps: Of the solver; None: what the decoders have as their own.
         rescale: Whether layers are rescaled to each other's statistics; never by default.
         gain_db: The one gain of the matrix, given to every cell and to the vocoder-only waveform
-            before scoring and playing.
+            before scoring and playing. What is kept for listening is `core.types.PLAYED_DB` lower.
     """
 
     seed: int = Field(0, ge=0)
