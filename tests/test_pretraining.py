@@ -100,9 +100,10 @@ def start(data: SpeechData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         resume: bool = False,
         extend: bool = False,
         name: str = "hubert-nano",
+        device: str = "cpu",
     ) -> Run:
         recipe = recipe_class(name)(data, settings, tmp_path, silent)
-        return Run(recipe, data, settings, tmp_path / folder, "cpu", resume, extend)
+        return Run(recipe, data, settings, tmp_path / folder, device, resume, extend)
 
     return make
 
@@ -130,17 +131,18 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     start: Callable[..., Run], corpus: Corpus, name: str
 ) -> None:
     settings = _settings(name)
-    whole = start("whole", settings, name=name)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    whole = start("whole", settings, name=name, device=device)
     whole.train(silent)
 
     def stop_at_4(_step: str, completed: float, _total: float) -> None:
         if completed == 4:
             raise Cancelled("stop")
 
-    broken = start("broken", settings, name=name)
+    broken = start("broken", settings, name=name, device=device)
     with pytest.raises(Cancelled):
         broken.train(stop_at_4)
-    resumed = start("broken", settings, resume=True, name=name)
+    resumed = start("broken", settings, resume=True, name=name, device=device)
     assert resumed.update == 4
     resumed.train(silent)
     assert _losses(resumed) == pytest.approx(_losses(whole), rel=1e-6)

@@ -120,12 +120,22 @@ def test_crops_keep_their_proportion_in_short_audio(tmp_path: Path) -> None:
     assert crop_lengths(24_000, 3.0, 2.0) == (24_000, 16_000)
     made = recipe(DinoRecipe, DinoSettings(noise_snr_db=(80, 80)), tmp_path)
     waves = np.arange(2 * 50_000, dtype=np.float32).reshape(2, 50_000)
-    long, short = made._crops(waves, 7)
+    long, short = made._crops(waves, 7, "cpu")
     assert (long.shape, short.shape) == ((2, 2, 48_000), (4, 2, 32_000))
     assert np.abs(np.diff(short, axis=2) - 1).mean() < 20, "stretches of the audio, in order"
-    again = made._crops(waves, 7)
+    again = made._crops(waves, 7, "cpu")
     np.testing.assert_array_equal(long, again[0])
-    assert not np.array_equal(long, made._crops(waves, 8)[0])
+    assert not np.array_equal(long, made._crops(waves, 8, "cpu")[0])
+
+
+def test_the_noise_of_a_crop_has_the_level_that_was_drawn(tmp_path: Path) -> None:
+    tone = np.sin(2 * np.pi * 200 * np.arange(48_000) / 16_000).astype(np.float32)[None]
+    made = recipe(DinoRecipe, DinoSettings(noise_snr_db=(20, 20)), tmp_path)
+    long, _ = made._crops(tone, 0, "cpu")  # as long as the audio, so both are all of it
+    noise = long[:, 0] - torch.from_numpy(tone)
+    level = 10 * torch.log10(torch.from_numpy(tone).square().mean() / noise.square().mean(dim=1))
+    np.testing.assert_allclose(level, 20, atol=0.1)
+    assert abs(np.corrcoef(noise)[0, 1]) < 0.02, "each crop has noise of its own"
 
 
 # -- recipes ------------------------------------------------------------------------------------
@@ -157,7 +167,7 @@ def test_the_supervised_model_learns_and_ships(tmp_path: Path) -> None:
     waveform = data.waveform(0)[None]
     model.eval()
     with torch.no_grad():
-        expected = made.embedder(model)(made.features(waveform, "cpu"))[-1]
+        expected = made.embedder(model)(made.features(torch.from_numpy(waveform)))[-1]
     found = encoder(torch.from_numpy(waveform))[-1]
     assert torch.cosine_similarity(found, expected, dim=-1).item() > 0.9999
 

@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from insidessl_dash.core.types import SAMPLE_RATE
+from insidessl_dash.core.types import SAMPLE_RATE, stable_seed
 from insidessl_dash.encoders.ecapa import EcapaTdnn
 from insidessl_dash.pretraining.ecapa import NANO, SpeakerRecipe, SpeakerSettings
 from insidessl_dash.pretraining.recipe import Batch, save_head
@@ -175,8 +175,8 @@ class DinoRecipe(SpeakerRecipe):
         """The loss of the paper, after which the centre moves; see `dino_loss`."""
         settings = self.settings
         mels = [
-            self.features(crops.reshape(-1, crops.shape[-1]), device)
-            for crops in self._crops(batch[0], update)
+            self.features(crops.flatten(0, 1))
+            for crops in self._crops(batch[0], update, device)
             if len(crops)
         ]
         utterances = len(batch[0])
@@ -206,21 +206,29 @@ class DinoRecipe(SpeakerRecipe):
         super().export(model, folder)
         save_head({**model.teacher.head.state_dict(), "centre": model.centre}, folder)
 
-    def _crops(self, waveforms: np.ndarray, update: int) -> tuple[np.ndarray, np.ndarray]:
-        """Long and short crops, float32 (crops, B, n) each, with noise."""
+    def _crops(self, waveforms: np.ndarray, update: int, device: str) -> tuple[Tensor, Tensor]:
+        """Long and short crops of (B, n), float32 (crops, B, length) each, with noise.
+
+        Where they start and how loud the noise is follows from the update alone; the noise itself
+        is drawn on the device, where it costs nothing beside the rest.
+        """
         settings, rng = self.settings, self.rng("crops", update)
-        lengths = crop_lengths(waveforms.shape[1], settings.long_s, settings.short_s)
-        counts = (settings.long_crops, settings.short_crops)
-        low, high = settings.noise_snr_db
+        whole = torch.from_numpy(waveforms).to(device)
+        rows = torch.arange(len(whole), device=device)
+        noise = torch.Generator(device).manual_seed(stable_seed("noise", self.seed, update))
         made = []
-        for count, length in zip(counts, lengths, strict=True):
-            starts = rng.integers(0, waveforms.shape[1] - length + 1, (count, len(waveforms)))
-            inside = starts[..., None] + np.arange(length)
-            crops = np.take_along_axis(waveforms[None], inside, axis=2)
-            levels = rng.uniform(low, high, (count, len(waveforms), 1))
-            size = np.sqrt(np.mean(crops**2, axis=2, keepdims=True)) * 10 ** (-levels / 20)
-            noise = rng.standard_normal(crops.shape, dtype=np.float32)
-            made.append((crops + size * noise).astype(np.float32))
+        for count, length in zip(
+            (settings.long_crops, settings.short_crops),
+            crop_lengths(waveforms.shape[1], settings.long_s, settings.short_s),
+            strict=True,
+        ):
+            shape = (count, len(whole))
+            starts = torch.from_numpy(rng.integers(0, waveforms.shape[1] - length + 1, shape))
+            levels = torch.from_numpy(rng.uniform(*settings.noise_snr_db, (*shape, 1))).float()
+            crops = whole.unfold(1, length, 1)[rows, starts.to(device)]
+            size = crops.square().mean(dim=2, keepdim=True).sqrt() * 10 ** (-levels / 20).to(device)
+            hiss = torch.randn(crops.shape, generator=noise, device=device)
+            made.append(crops.add_(hiss.mul_(size)))
         return made[0], made[1]
 
 

@@ -125,11 +125,10 @@ class SpeakerRecipe(Recipe):
     def embedder(self, model: Any) -> EcapaTdnn:
         """The encoder that is measured and ships."""
 
-    def features(self, waveforms: NDArray[np.float32], device: str) -> Tensor:
+    def features(self, waveforms: Tensor) -> Tensor:
         """Log-mel bands of (B, n), float32 (B, T, 80): decibels, so never in half precision."""
-        mel = self.mel.to(device)
-        with torch.autocast(device.partition(":")[0], enabled=False):
-            return mel(torch.from_numpy(waveforms).to(device))
+        with torch.autocast(waveforms.device.type, enabled=False):
+            return self.mel.to(waveforms.device)(waveforms)
 
     def evaluate(
         self, model: Any, device: str, max_crop_s: float, limit: int | None
@@ -149,7 +148,7 @@ class SpeakerRecipe(Recipe):
         with torch.no_grad():
             found = []
             for index in chosen:
-                mel = self.features(self.data.waveform(index)[None], device)
+                mel = self.features(torch.from_numpy(self.data.waveform(index))[None].to(device))
                 found.append(functional.normalize(network(mel)[-1][0, 0], dim=0).cpu().numpy())
         model.train()
         embeddings = np.stack(found).astype(np.float64)
@@ -237,7 +236,7 @@ class EcapaRecipe(SpeakerRecipe):
         """Cross-entropy of the margin softmax; the accuracy is that of the plain cosines."""
         waveforms, indices, _ = batch
         labels = torch.from_numpy(self.labels[indices]).to(device)
-        embeddings = model.encoder(self.features(waveforms, device))[-1][:, 0]
+        embeddings = model.encoder(self.features(torch.from_numpy(waveforms).to(device)))[-1][:, 0]
         logits, cosines = model.head(embeddings, labels)
         accuracy = (cosines.detach().argmax(1) == labels).float().mean()
         return functional.cross_entropy(logits, labels), {"accuracy": float(accuracy)}
