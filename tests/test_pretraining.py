@@ -531,6 +531,17 @@ def test_a_batch_is_the_same_whenever_it_is_asked_for(data: SpeechData) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def test_no_utterance_is_left_alone_where_an_objective_compares_them(data: SpeechData) -> None:
+    batches = Batches(data, 6.5, 2.0, seed=0, least=2)
+    train = np.flatnonzero(~data.held_out)
+    alone = Batches(data, 6.5, 2.0, seed=0)
+    assert min(len(alone(update)[1]) for update in range(alone.per_epoch)) == 1, "there is one here"
+    for epoch in range(2):
+        seen = [batches(epoch * batches.per_epoch + k)[1] for k in range(batches.per_epoch)]
+        assert min(map(len, seen)) >= 2
+        assert sorted(np.concatenate(seen)) == sorted(train), "each once"
+
+
 @pytest.mark.parametrize("samples", [16_000, 23_457, 48_000])
 def test_one_label_a_frame(samples: int) -> None:
     frames = (samples - 400) // 320 + 1

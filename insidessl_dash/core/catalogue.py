@@ -19,6 +19,7 @@ _ENGLISH_MIXED = "Trained on English speech, mostly read: weak evidence about ot
 _MIX_94K = "94,000 h: Libri-Light 60,000, GigaSpeech 10,000, VoxPopuli 24,000"
 _FEW_HOURS = "a few hours of English speech: speechocean762 and a LibriSpeech excerpt"
 _NANO_NOT_FOR = "12 x 192, trained on a few hours: shows dynamics, not the quality of Base models."
+_ABLATION = f"An ablation: results and card ship, its weights do not. {_NANO_NOT_FOR}"
 _LIBRISPEECH = "LibriSpeech, 960 h"
 _LIBRILIGHT = "Libri-Light, 60,000 h"
 _UNISPEECH_LICENCE = "CC-BY-SA-3.0"
@@ -304,12 +305,35 @@ BUILT_IN: tuple[ModelCard, ...] = (
         )
     ),
     *_with_untrained(
+        _nano(
+            "data2vec-nano",
+            "data2vec",
+            "data2vec Nano",
+            "regression at masked frames of the mean of the top eight layers of a moving-average "
+            "teacher that hears the whole utterance",
+            "arXiv:2202.03555",
+        )
+    ),
+    *_with_untrained(
         _mr_hubert(
             "mr-hubert-nano",
             "MR-HuBERT Nano",
             "at 20 ms and, from the four middle blocks, at 40 ms",
             _NANO_NOT_FOR,
         )
+    ),
+    _mr_hubert(
+        "mr-hubert-nano-b4a",
+        "MR-HuBERT Nano without the loss at 40 ms",
+        "at 20 ms alone, the four middle blocks at 40 ms without a loss of their own (ablation "
+        "B4-a)",
+        _ABLATION,
+    ),
+    _mr_hubert(
+        "mr-hubert-nano-b5a",
+        "MR-HuBERT Nano at one rate",
+        "twice at 20 ms: nothing is ever at a lower rate (ablation B5-a)",
+        _ABLATION,
     ),
     *_with_untrained(
         ModelCard(
@@ -329,6 +353,23 @@ BUILT_IN: tuple[ModelCard, ...] = (
             "self-supervision at the same scale, no speaker model to rely on. Its last layer is "
             "one vector an utterance, so no path and no spread there.",
         )
+    ),
+    ModelCard(
+        name="dino-ecapa-nano",
+        title="DINO ECAPA-TDNN Nano",
+        family="ecapa",
+        size="nano",
+        kind="ecapa",
+        source="shipped:dino-ecapa-nano",
+        objective="self-supervised: agree with a moving-average teacher on crops of one utterance "
+        "(DINO), no speaker labels. Its initialisation is that of ecapa-nano",
+        data=_FEW_HOURS,
+        layers=6,
+        licence="Apache-2.0",
+        paper="arXiv:2104.14294",
+        not_for="192 channels, trained on a few hours: a contrast at the same scale, no speaker "
+        "model to rely on. Its last layer is one vector an utterance, so no path and no spread "
+        "there.",
     ),
 )
 """Every built-in card; names are unique, and cannot be taken by added models."""

@@ -160,35 +160,47 @@ class Batches:
         seconds: Audio in a batch.
         max_crop_s: Longest crop.
         seed: Everything random follows from it and from the update's number.
+        least: Utterances; what is left of a pool and would be fewer joins the batch before it.
+
+    Attributes:
+        data: As given.
+        per_epoch: Batches in which every training utterance comes once.
     """
 
-    def __init__(self, data: SpeechData, seconds: float, max_crop_s: float, seed: int) -> None:
+    def __init__(
+        self, data: SpeechData, seconds: float, max_crop_s: float, seed: int, least: int = 1
+    ) -> None:
         self.data, self.seconds, self.max_crop, self.seed = data, seconds, max_crop_s, seed
+        self._least = least
         self._train = np.flatnonzero(~data.held_out)
         self._lengths = np.minimum(data.lengths(), int(max_crop_s * SAMPLE_RATE))
-        self._epochs: dict[int, list[NDArray]] = {}
-        self._per_epoch = len(self._epoch(0))
+        self._held: tuple[int, list[NDArray]] = (-1, [])
+        self.per_epoch = len(self._epoch(0))
 
     def _epoch(self, epoch: int) -> list[NDArray]:
-        if epoch not in self._epochs:
+        held, kept = self._held  # replaced whole: batches are also read ahead, by another thread
+        if held != epoch:
             rng = np.random.default_rng(stable_seed("epoch", self.seed, epoch))
             order = rng.permutation(self._train)
             batches: list[NDArray] = []
             for pool in np.array_split(order, max(1, round(len(order) / 512))):
                 pool = pool[np.argsort(self._lengths[pool], kind="stable")]
                 while len(pool):
-                    size = max(1, int(self.seconds * SAMPLE_RATE // self._lengths[pool[0]]))
+                    size = int(self.seconds * SAMPLE_RATE // self._lengths[pool[0]])
+                    size = max(self._least, size)
+                    if len(pool) - size < self._least:
+                        size = len(pool)
                     batches.append(pool[:size])
                     pool = pool[size:]
             kept = [batches[i] for i in rng.permutation(len(batches))]
             if epoch > 0:  # every epoch has as many updates as the first, so updates map to epochs
-                kept = (kept * 2)[: self._per_epoch]
-            self._epochs = {epoch: kept}
-        return self._epochs[epoch]
+                kept = (kept * 2)[: self.per_epoch]
+            self._held = epoch, kept
+        return kept
 
     def __call__(self, update: int) -> tuple[NDArray[np.float32], NDArray, NDArray]:
         """The batch of an update: waveforms (B, n), utterance indices (B,), start frames (B,)."""
-        epoch, place = divmod(update, self._per_epoch)
+        epoch, place = divmod(update, self.per_epoch)
         indices = self._epoch(epoch)[place]
         length = int(self._lengths[indices].min())
         length -= length % _GRID if length > 2 * _GRID else 0

@@ -34,8 +34,11 @@ class DinoSettings(SpeakerSettings):
     """Crops, head and schedules; `momentum` rises to 1 as a cosine over the run.
 
     The public recipe has 65,536 prototypes for two million utterances; here are thousands.
+    A running mean over few answers is noise, so batches are four times those of `ecapa-nano`.
     """
 
+    updates: int = Field(2500, ge=1)
+    batch_seconds: float = Field(240.0, ge=1.0)
     max_crop_s: float = Field(8.0, ge=0.5)
     long_s: float = Field(3.0, gt=0)
     short_s: float = Field(2.0, gt=0)
@@ -213,6 +216,7 @@ class DinoRecipe(SpeakerRecipe):
         is drawn on the device, where it costs nothing beside the rest.
         """
         settings, rng = self.settings, self.rng("crops", update)
+        low, high = settings.noise_snr_db
         whole = torch.from_numpy(waveforms).to(device)
         rows = torch.arange(len(whole), device=device)
         noise = torch.Generator(device).manual_seed(stable_seed("noise", self.seed, update))
@@ -224,7 +228,7 @@ class DinoRecipe(SpeakerRecipe):
         ):
             shape = (count, len(whole))
             starts = torch.from_numpy(rng.integers(0, waveforms.shape[1] - length + 1, shape))
-            levels = torch.from_numpy(rng.uniform(*settings.noise_snr_db, (*shape, 1))).float()
+            levels = torch.from_numpy(rng.uniform(low, high, (*shape, 1))).float()
             crops = whole.unfold(1, length, 1)[rows, starts.to(device)]
             size = crops.square().mean(dim=2, keepdim=True).sqrt() * 10 ** (-levels / 20).to(device)
             hiss = torch.randn(crops.shape, generator=noise, device=device)

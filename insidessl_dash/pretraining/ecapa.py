@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -44,7 +43,7 @@ NANO = EcapaConfig(
 class SpeakerSettings(RunSettings):
     """Short crops, and many in a batch: batch normalisation and speakers both ask for it."""
 
-    updates: int = Field(1800, ge=1)
+    updates: int = Field(4000, ge=1)
     batch_seconds: float = Field(60.0, ge=1.0)
     max_crop_s: float = Field(3.0, ge=0.5)
     warmup: int = Field(200, ge=1)
@@ -107,6 +106,8 @@ class SpeakerRecipe(Recipe):
     chance: ClassVar[str] = "chance"
     chance_is: ClassVar[str] = "guessing"
     higher_is_better: ClassVar[bool] = False
+    least_batch: ClassVar[int] = 2
+    """Batch normalisation of embeddings has nothing to compare one with."""
 
     def __init__(
         self, data: SpeechData, settings: Any, cache: Path, progress: ProgressHook

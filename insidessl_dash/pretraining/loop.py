@@ -10,6 +10,7 @@ import json
 import math
 import os
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from insidessl_dash.core.files import whole_file, write_json
 from insidessl_dash.core.progress import ProgressHook
 from insidessl_dash.core.types import SAMPLE_RATE, stable_seed
 from insidessl_dash.pretraining.data import Batches, SpeechData
-from insidessl_dash.pretraining.recipe import Recipe, RunSettings
+from insidessl_dash.pretraining.recipe import Batch, Recipe, RunSettings
 
 
 def log_spaced(updates: int) -> list[int]:
@@ -79,7 +80,11 @@ class Run:
     ) -> None:
         self.recipe, self.data, self.settings = recipe, data, settings
         self.folder, self.device = folder, device
-        self.batches = Batches(data, settings.batch_seconds, settings.max_crop_s, settings.seed)
+        self.batches = Batches(
+            data, settings.batch_seconds, settings.max_crop_s, settings.seed, recipe.least_batch
+        )
+        if device.startswith("cuda"):
+            torch.backends.cudnn.deterministic = True  # else a resumed run drifts from a whole one
         self.model = recipe.build().to(device).train()
         self.parameters = {k: p for k, p in self.model.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
@@ -92,6 +97,10 @@ class Run:
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        self._buffers = list(self.model.buffers())
+        self._kept = [torch.empty_like(buffer) for buffer in self._buffers]
+        self._reader = ThreadPoolExecutor(1)
+        self._ahead: tuple[int, Future[Batch]] | None = None
         self.update, self.seconds_seen, self.wall_s = 0, 0.0, 0.0
         self._whole = True  # not in the middle of an update
         identity = {
@@ -182,10 +191,17 @@ class Run:
             return []
         return [json.loads(x) for x in lines if _update_of(x) < math.inf]
 
+    def _batch(self) -> Batch:
+        """The batch of this update; that of the next one is read meanwhile."""
+        update, ahead = self.update, self._ahead
+        found = ahead[1].result() if ahead and ahead[0] == update else self.batches(update)
+        self._ahead = (update + 1, self._reader.submit(self.batches, update + 1))
+        return found
+
     def _step(self) -> dict[str, Any]:
-        batch = self.batches(self.update)
+        batch = self._batch()
         self._whole = False
-        before = {k: v.clone() for k, v in self.model.named_buffers()}
+        _copy(self._buffers, self._kept)
         update = self.update + 1
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * learning_rate(self.settings, update)
@@ -197,11 +213,11 @@ class Run:
         ):
             loss, metrics = self.recipe.loss(self.model, batch, update, self.device)
         value = loss.item()
-        self._require_finite("loss", value, before)
+        self._require_finite("loss", value)
         loss.backward()
         for group in self.optimizer.param_groups:
             norm = nn.utils.clip_grad_norm_(group["params"], self.settings.clip_norm)
-            self._require_finite("gradient", norm.item(), before)
+            self._require_finite("gradient", norm.item())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.recipe.after_step(self.model, update)
@@ -216,13 +232,12 @@ class Run:
             "seconds_seen": round(self.seconds_seen, 2),
         }
 
-    def _require_finite(self, what: str, value: float, before: dict[str, Tensor]) -> None:
-        """Stop where an update went wrong, as if it had not begun: `before` are its buffers."""
+    def _require_finite(self, what: str, value: float) -> None:
+        """Stop where an update went wrong, as if it had not begun."""
         if math.isfinite(value):
             return
         self.optimizer.zero_grad(set_to_none=True)
-        for name, buffer in self.model.named_buffers():
-            buffer.copy_(before[name])
+        _copy(self._kept, self._buffers)
         self._whole = True
         raise TrainingError(
             f"The {what} became {value} at update {self.update + 1}; stopped. The state of update "
@@ -290,6 +305,12 @@ class Run:
             kept = [x for x in lines if _update_of(x) <= self.update]
             with whole_file(path) as temporary:
                 temporary.write_text("".join(line + "\n" for line in kept))
+
+
+def _copy(tensors: list[Tensor], into: list[Tensor]) -> None:
+    """In one go, which on a GPU is much faster than one by one."""
+    if tensors:
+        torch._foreach_copy_(into, tensors)
 
 
 def _update_of(line: str) -> float:

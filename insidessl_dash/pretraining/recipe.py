@@ -83,6 +83,8 @@ class Recipe(ABC):
     name: ClassVar[str]
     objective: ClassVar[str]
     Settings: ClassVar[type[RunSettings]] = RunSettings
+    least_batch: ClassVar[int] = 1
+    """Utterances in a batch, at least."""
 
     metric: ClassVar[str] = "masked_accuracy"
     metric_title: ClassVar[str] = "accuracy on masked frames"
