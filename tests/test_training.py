@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -208,6 +209,17 @@ def test_the_caption_says_what_and_over_what(place: SimpleNamespace) -> None:
     assert "40 utterances of the demo corpus" in said
     assert "MelSpec" in said
     assert captions([], "folded") == ([], [])
+
+
+def test_layers_with_fewer_frames_say_so(place: SimpleNamespace) -> None:
+    drawn = panel(place)
+    assert "frame every" not in " ".join(captions([drawn], "folded")[0])
+    rates = [50.0] * 4 + [25.0] * 2 + [50.0] * 7
+    slow = replace(drawn, trajectory=replace(drawn.trajectory, frame_rates_hz=rates))
+    said = " ".join(captions([slow], "folded")[0])
+    assert f"Layers 4, 5 of {drawn.title} have a frame every 40 ms" in said
+    hovers = traces(curves_figure([slow], "folded", step=0), "checkpoint")[0]["text"]
+    assert ["a frame every 40 ms" in text for text in hovers] == [rate < 50 for rate in rates]
 
 
 def test_the_table_has_every_number(place: SimpleNamespace) -> None:

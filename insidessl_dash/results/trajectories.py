@@ -89,6 +89,7 @@ class Trajectory:
         lens, config: The lens and its options.
         corpus: What it was computed on.
         layers: Names, shallow to deep.
+        frame_rates_hz: One a layer.
         updates: Of the checkpoints, ascending.
         primary: The measure shown first.
         measures: Name -> its surface.
@@ -105,6 +106,7 @@ class Trajectory:
     config: dict[str, Any]
     corpus: CorpusInfo
     layers: list[str]
+    frame_rates_hz: list[float]
     updates: list[int]
     primary: str
     measures: dict[str, Surface]
@@ -288,6 +290,7 @@ def _read(run: Run, lens_name: str, files: dict[int, Path]) -> Trajectory:
         config=last.config,
         corpus=last.corpus,
         layers=last.layers,
+        frame_rates_hz=last.frame_rates_hz,
         updates=sorted(found),
         primary=last.primary,
         measures={name: _surface([r.measures[name] for r in results]) for name in last.measures},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,9 +62,7 @@ class Points:
             )
         percent = result.depth_percent
         x = percent if depth == "percent" else result.layer_places
-        rates = result.frame_rates_hz
-        slow = [f", a frame every {1000 / r:g} ms" if 0 < r < max(rates) else "" for r in rates]
-        named = zip(result.layers, percent, slow, strict=True)
+        named = zip(result.layers, percent, slower(result.frame_rates_hz), strict=True)
         layers = [f"layer {name}, {at:.0f}% depth{rate}" for name, at, rate in named]
         return Points(line, curve, x, curve.mean, curve.std, curve.ci95, layers)
 
@@ -83,6 +81,15 @@ class Points:
         """Index of the last point that has a value."""
         known = [index for index, mean in enumerate(self.mean) if mean is not None]
         return known[-1] if known else None
+
+
+def slower(rates: Sequence[float]) -> list[str]:
+    """For each layer, what sets its frames apart from the fastest ones of its model.
+
+    >>> slower([50.0, 25.0, 0.0])
+    ['', ', a frame every 40 ms', '']
+    """
+    return [f", a frame every {1000 / r:g} ms" if 0 < r < max(rates) else "" for r in rates]
 
 
 def interval(mean: float | None, std: float | None, ci95: Interval, band: str) -> Interval:

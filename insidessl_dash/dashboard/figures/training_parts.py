@@ -8,7 +8,7 @@ from typing import Any
 
 from insidessl_dash.dashboard import theme
 from insidessl_dash.dashboard.figures.insights import at_update
-from insidessl_dash.dashboard.figures.points import number
+from insidessl_dash.dashboard.figures.points import number, slower
 from insidessl_dash.dashboard.figures.training_runs import Panel, short_update
 from insidessl_dash.results.trajectories import Surface
 
@@ -139,7 +139,8 @@ def hover(panel: Panel, surface: Surface, row: int, column: int) -> str:
     unit = f" {surface.unit}" if surface.unit else ""
     lines = [
         f"<b>{panel.title}, {at_update(found.updates[row])}</b>",
-        f"layer {found.layers[column]}, {found.depth_percent[column]:.0f}% depth",
+        f"layer {found.layers[column]}, {found.depth_percent[column]:.0f}% depth"
+        f"{slower(found.frame_rates_hz)[column]}",
         f"mean   {number(value)}{unit}",
     ]
     if math.isfinite(low) and math.isfinite(high):

@@ -11,7 +11,7 @@ import numpy as np
 from insidessl_dash.dashboard import theme
 from insidessl_dash.dashboard.figures.insights import SHALLOW, at_update
 from insidessl_dash.dashboard.figures.points import number
-from insidessl_dash.dashboard.figures.words import Table, corpus_title, duration
+from insidessl_dash.dashboard.figures.words import Table, corpus_title, duration, slow_layers
 from insidessl_dash.results.schema import Curve
 from insidessl_dash.results.trajectories import Surface, Trajectory
 
@@ -114,7 +114,10 @@ def captions(panels: Sequence[Panel], measure: str) -> tuple[list[str], list[str
             f"The thin dashed line is MelSpec on the same audio, at {number(baseline.mean[0])}."
         )
     for panel in panels:
-        sentences += panel.trajectory.left_out
+        found = panel.trajectory
+        if slow := slow_layers(panel.title, found.layers, found.frame_rates_hz):
+            sentences.append(slow)
+        sentences += found.left_out
     if first.note:
         sentences.append(first.note)
     mapped = [

@@ -87,7 +87,9 @@ def caption(
     else:
         sentences += _together(layered, measure)
     sentences += _against_baseline(shown, layered, measure)
-    sentences += [text for r in layered if not is_random(r.model) and (text := _slow_layers(r))]
+    learned = [r for r in layered if not is_random(r.model)]
+    slow = [slow_layers(r.model.title, r.layers, r.frame_rates_hz) for r in learned]
+    sentences += [text for text in slow if text]
     if band != "none" and any(n > 1 for n in counts):
         sentences.append(_BANDS[band])
     digests = {r.corpus.digest for r in shown}
@@ -100,16 +102,15 @@ def caption(
     return sentences
 
 
-def _slow_layers(result: Result) -> str:
-    """Which layers have fewer frames a second than the others of their model."""
-    rates = result.frame_rates_hz
-    slow = [name for name, r in zip(result.layers, rates, strict=True) if 0 < r < max(rates)]
+def slow_layers(title: str, layers: Sequence[str], rates: Sequence[float]) -> str:
+    """Which layers of a model have fewer frames a second than its others; "" where none has."""
+    slow = [name for name, rate in zip(layers, rates, strict=True) if 0 < rate < max(rates)]
     if not slow:
         return ""
-    shift = 1000 / min(r for r in rates if r > 0)
+    shift = 1000 / min(rate for rate in rates if rate > 0)
     return (
-        f"Layers {', '.join(slow)} of {result.model.title} have a frame every {shift:g} ms: their "
-        "points are of those frames, of which an utterance has fewer."
+        f"Layers {', '.join(slow)} of {title} have a frame every {shift:g} ms: their points are of "
+        "those frames, of which an utterance has fewer."
     )
 
 
