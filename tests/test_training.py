@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import dash
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from made_results import make_result
@@ -209,6 +210,20 @@ def test_the_caption_says_what_and_over_what(place: SimpleNamespace) -> None:
     assert "40 utterances of the demo corpus" in said
     assert "MelSpec" in said
     assert captions([], "folded") == ([], [])
+
+
+def test_the_update_is_written_at_the_last_layer_that_has_a_value(
+    place: SimpleNamespace,
+) -> None:
+    drawn = panel(place)
+    mean = drawn.surface("folded").mean.copy()
+    mean[:, -1] = np.nan  # as of a last layer that is one vector an utterance
+    surface = replace(drawn.surface("folded"), mean=mean)
+    measures = {**drawn.trajectory.measures, "folded": surface}
+    short = replace(drawn, trajectory=replace(drawn.trajectory, measures=measures))
+    for shown, place_of_text in ((drawn, 12), (short, 11)):
+        bold = traces(curves_figure([shown], "folded", step=0), "chosen")
+        assert {[bool(text) for text in t["text"]].index(True) for t in bold} == {place_of_text}
 
 
 def test_layers_with_fewer_frames_say_so(place: SimpleNamespace) -> None:

@@ -263,6 +263,7 @@ def _panel_traces(
     thin, bold = [], []
     for row, update in enumerate(found.updates):
         shade = colour(update, last, scheme)
+        end = max(np.flatnonzero(np.isfinite(surface.mean[row])), default=len(x) - 1)
         shared = {
             "type": "scatter",
             **axes,
@@ -291,7 +292,7 @@ def _panel_traces(
                 "mode": "lines+markers+text",
                 "line": {**line, "width": 3.2},
                 "marker": {"size": 6.5, "color": shade},
-                "text": [""] * (len(x) - 1) + [f"  {short_update(update)}"],
+                "text": [f"  {short_update(update)}" if at == end else "" for at in x],
                 "textposition": "middle right",
                 "textfont": {"family": theme.SANS, "size": 13, "color": theme.PALETTES[scheme].ink},
                 "cliponaxis": False,
