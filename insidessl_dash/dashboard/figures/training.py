@@ -7,32 +7,33 @@ the next by opacity alone, so no repaint waits for the server or for Plotly's la
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from insidessl_dash.dashboard import theme
-from insidessl_dash.dashboard.figures.insights import SHALLOW, at_update
+from insidessl_dash.dashboard.figures.insights import at_update
 from insidessl_dash.dashboard.figures.notes import nothing
-from insidessl_dash.dashboard.figures.points import number
 from insidessl_dash.dashboard.figures.training_parts import (
     above,
     axis,
+    baseline_trace,
     colour_bar,
     colour_scale,
+    division,
     domains,
     has_axis_title,
     hover,
     layer_ticks,
     panel_height,
+    panel_notes,
     panel_title,
     plain,
+    update_scale,
     update_ticks,
 )
 from insidessl_dash.dashboard.figures.training_runs import (
-    UPDATES,
     VALUES,
     Panel,
     colour,
@@ -40,7 +41,6 @@ from insidessl_dash.dashboard.figures.training_runs import (
     short_update,
     steps,
 )
-from insidessl_dash.results.schema import Curve
 
 _DIM = 0.42
 
@@ -71,10 +71,10 @@ def curves_figure(
     low, high = _range(panels, measure)
     for index, panel in enumerate(panels):
         data += _panel_traces(panel, measure, index, stops[step], last, scheme, compact)
-        notes += _panel_notes(panel, index, len(panels), palette, compact)
-        shapes.append(_division(panel, index, palette))
+        notes += panel_notes(panel, index, len(panels), palette, compact)
+        shapes.append(division(panel, index, palette))
     if last > 0:
-        data.append(_colour_bar(last, scheme, compact))
+        data.append(update_scale(last, scheme, compact))
     notes.append(_axis_title(panels, measure, palette, compact))
     if not panels:
         notes.append(nothing(palette))
@@ -300,103 +300,10 @@ def _panel_traces(
                 "opacity": 1 if row == panel.row(chosen) else 0,
             }
         )
-    middle = [] if panel.baseline is None else [_baseline(panel.baseline, index, x, axes, scheme)]
+    middle = (
+        [] if panel.baseline is None else [baseline_trace(panel.baseline, index, x, axes, scheme)]
+    )
     return thin + middle + bold
-
-
-def _baseline(
-    curve: Curve, index: int, x: list[int], axes: dict[str, str], scheme: theme.Scheme
-) -> dict[str, Any]:
-    value = curve.mean[0]
-    said = "" if value is None else f"<b>MelSpec</b><br>mean   {number(value)}"
-    return {
-        "type": "scatter",
-        **axes,
-        "uid": f"baseline-{index}",
-        "meta": {"panel": index, "role": "baseline"},
-        "name": "MelSpec",
-        "x": x,
-        "y": [value] * len(x),
-        "mode": "lines",
-        "line": {
-            "color": theme.family_colour("melspec", "baseline", scheme),
-            "dash": theme.BASELINE_DASH,
-            "width": 1.25,
-        },
-        "text": [said] * len(x),
-        "hovertemplate": "%{text}<extra></extra>",
-    }
-
-
-def _colour_bar(last: int, scheme: theme.Scheme, compact: bool) -> dict[str, Any]:
-    """An empty trace that carries the scale of updates."""
-    end = math.log10(max(last, 10))
-    ticks = [float(power) for power in range(int(end) + 1)]
-    bar = {
-        "tickvals": ticks,
-        "ticktext": [f"{10 ** int(tick):,}" for tick in ticks],
-        "title": {"text": "Update", "side": "top"},
-    }
-    return {
-        "type": "scatter",
-        "uid": "scale",
-        "x": [None],
-        "y": [None],
-        "mode": "markers",
-        "hoverinfo": "skip",
-        "marker": {
-            "color": [0.0],
-            "cmin": 0.0,
-            "cmax": end,
-            "colorscale": colour_scale(UPDATES[scheme]),
-            "showscale": True,
-            "colorbar": colour_bar(theme.PALETTES[scheme], compact, bar),
-        },
-    }
-
-
-def _panel_notes(
-    panel: Panel, index: int, count: int, palette: theme.Palette, compact: bool
-) -> list[dict[str, Any]]:
-    notes = [
-        {
-            "text": f"{SHALLOW:.0f}% depth",
-            "xref": axis("x", index),
-            "yref": f"{axis('y', index)} domain",
-            "x": _shallow_end(panel),
-            "y": 0,
-            "xanchor": "left",
-            "yanchor": "bottom",
-            "xshift": 4,
-            "showarrow": False,
-            "font": {"family": theme.MONO, "size": 11, "color": palette.faint},
-        }
-    ]
-    if count > 1:
-        notes.append(panel_title(panel, index, palette, compact))
-    return notes
-
-
-def _shallow_end(panel: Panel) -> float:
-    """Where on the axis of layers shallow ones end."""
-    depths = panel.trajectory.depth_percent
-    return float(np.interp(SHALLOW, depths, range(len(depths))))
-
-
-def _division(panel: Panel, index: int, palette: theme.Palette) -> dict[str, Any]:
-    """A line where the paper divides shallow from deep."""
-    place = _shallow_end(panel)
-    return {
-        "type": "line",
-        "layer": "below",
-        "xref": axis("x", index),
-        "yref": f"{axis('y', index)} domain",
-        "x0": place,
-        "x1": place,
-        "y0": 0,
-        "y1": 1,
-        "line": {"width": 1, "dash": "1px,4px", "color": palette.faint},
-    }
 
 
 def _axis_title(

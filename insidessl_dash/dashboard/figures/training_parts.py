@@ -1,4 +1,4 @@
-"""Pieces that the curves and the map of a training run share: panels, axes, bars and labels."""
+"""Pieces of the figures of a training run: panels, axes, bars, lines across and labels."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from insidessl_dash.dashboard import theme
-from insidessl_dash.dashboard.figures.insights import at_update
+from insidessl_dash.dashboard.figures.insights import SHALLOW, at_update
 from insidessl_dash.dashboard.figures.points import number, slower
-from insidessl_dash.dashboard.figures.training_runs import Panel, short_update
+from insidessl_dash.dashboard.figures.training_runs import UPDATES, Panel, short_update
+from insidessl_dash.results.schema import Curve
 from insidessl_dash.results.trajectories import Surface
 
 _GAP = 0.13  # between two panels, a share of the width: room for the label at a line's end
@@ -155,3 +158,100 @@ def plain(value: float) -> float | None:
     (None, 0.5)
     """
     return float(value) if math.isfinite(value) else None
+
+
+def baseline_trace(
+    curve: Curve, index: int, x: list[int], axes: dict[str, str], scheme: theme.Scheme
+) -> dict[str, Any]:
+    """A line across at the value of MelSpec."""
+    value = curve.mean[0]
+    said = "" if value is None else f"<b>MelSpec</b><br>mean   {number(value)}"
+    return {
+        "type": "scatter",
+        **axes,
+        "uid": f"baseline-{index}",
+        "meta": {"panel": index, "role": "baseline"},
+        "name": "MelSpec",
+        "x": x,
+        "y": [value] * len(x),
+        "mode": "lines",
+        "line": {
+            "color": theme.family_colour("melspec", "baseline", scheme),
+            "dash": theme.BASELINE_DASH,
+            "width": 1.25,
+        },
+        "text": [said] * len(x),
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+
+
+def update_scale(last: int, scheme: theme.Scheme, compact: bool) -> dict[str, Any]:
+    """An empty trace that carries the scale of updates."""
+    end = math.log10(max(last, 10))
+    ticks = [float(power) for power in range(int(end) + 1)]
+    bar = {
+        "tickvals": ticks,
+        "ticktext": [f"{10 ** int(tick):,}" for tick in ticks],
+        "title": {"text": "Update", "side": "top"},
+    }
+    return {
+        "type": "scatter",
+        "uid": "scale",
+        "x": [None],
+        "y": [None],
+        "mode": "markers",
+        "hoverinfo": "skip",
+        "marker": {
+            "color": [0.0],
+            "cmin": 0.0,
+            "cmax": end,
+            "colorscale": colour_scale(UPDATES[scheme]),
+            "showscale": True,
+            "colorbar": colour_bar(theme.PALETTES[scheme], compact, bar),
+        },
+    }
+
+
+def panel_notes(
+    panel: Panel, index: int, count: int, palette: theme.Palette, compact: bool
+) -> list[dict[str, Any]]:
+    """What stands in a panel: where shallow ends and, beside another panel, whose it is."""
+    notes = [
+        {
+            "text": f"{SHALLOW:.0f}% depth",
+            "xref": axis("x", index),
+            "yref": f"{axis('y', index)} domain",
+            "x": _shallow_end(panel),
+            "y": 0,
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "xshift": 4,
+            "showarrow": False,
+            "font": {"family": theme.MONO, "size": 11, "color": palette.faint},
+        }
+    ]
+    if count > 1:
+        notes.append(panel_title(panel, index, palette, compact))
+    return notes
+
+
+def _shallow_end(panel: Panel) -> float:
+    """Where on the axis of layers shallow ones end."""
+    depths = panel.trajectory.depth_percent
+    return float(np.interp(SHALLOW, depths, range(len(depths))))
+
+
+def division(panel: Panel, index: int, palette: theme.Palette) -> dict[str, Any]:
+    """A line where the paper divides shallow from deep."""
+    place = _shallow_end(panel)
+    return {
+        "type": "line",
+        "layer": "below",
+        "xref": axis("x", index),
+        "yref": f"{axis('y', index)} domain",
+        "x0": place,
+        "x1": place,
+        "y0": 0,
+        "y1": 1,
+        "line": {"width": 1, "dash": "1px,4px", "color": palette.faint},
+    }
