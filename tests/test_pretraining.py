@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from insidessl_dash.cli import training as cli
 from insidessl_dash.core.cards import ModelCard
-from insidessl_dash.core.errors import Cancelled, ConfigError, TrainingError
+from insidessl_dash.core.errors import Cancelled, ConfigError, StorageError, TrainingError
 from insidessl_dash.core.progress import silent
 from insidessl_dash.core.types import Utterance
 from insidessl_dash.corpora.manifest import Corpus, open_corpus
@@ -25,6 +28,7 @@ from insidessl_dash.encoders import load_encoder
 from insidessl_dash.encoders.mfcc import mfcc39
 from insidessl_dash.pretraining import data as data_module
 from insidessl_dash.pretraining import hubert as hubert_module
+from insidessl_dash.pretraining import loop
 from insidessl_dash.pretraining import targets as targets_module
 from insidessl_dash.pretraining.card import training_card
 from insidessl_dash.pretraining.clusters import ClusterSettings
@@ -453,6 +457,100 @@ def test_a_member_whose_run_was_extended_is_rebuilt_in_the_same_stretches(
     cli.rebuild("hubert-nano", ["x"], tmp_path / "new", resume=True)
 
 
+@pytest.mark.parametrize("at", [4, 6])
+@pytest.mark.parametrize("what", ["evaluate", "export"])
+def test_a_checkpoint_that_was_interrupted_is_made_when_the_run_goes_on(
+    start: Callable[..., Run], corpus: Corpus, at: int, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start("whole")
+    whole.train(silent)
+    run = start("run")
+    honest = getattr(run.recipe, what)
+
+    def interrupted(*given):
+        if run.update == at:
+            raise KeyboardInterrupt
+        return honest(*given)
+
+    monkeypatch.setattr(run.recipe, what, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(silent)
+    resumed = start("run", resume=True)
+    assert resumed.update == at
+    resumed.train(silent)
+    folders = [sorted(p.name for p in (r.folder / "checkpoints").iterdir()) for r in (whole, run)]
+    assert folders[0] == folders[1]
+    held_out = [[e for e in r.log() if "held_out" in e] for r in (whole, resumed)]
+    assert held_out[0] == held_out[1]
+    card = training_card(resumed, corpus, "one CPU", "CC0-1.0")
+    assert card["held_out_curve"][-1]["update"] == card["updates"] == 6
+
+
+def test_an_interrupt_waits_for_the_end_of_the_update(
+    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("run")
+    honest = run.recipe.loss
+
+    def hit_in_update_5(model, batch, update, device):
+        if update == 5:
+            signal.raise_signal(signal.SIGINT)
+        return honest(model, batch, update, device)
+
+    monkeypatch.setattr(run.recipe, "loss", hit_in_update_5)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(silent)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert start("run", resume=True).update == 5
+
+
+def test_an_update_that_fails_loses_no_other(
+    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("run")
+    honest = run.recipe.loss
+
+    def no_memory(model, batch, update, device):
+        if update == 5:
+            raise RuntimeError("out of memory")
+        return honest(model, batch, update, device)
+
+    monkeypatch.setattr(run.recipe, "loss", no_memory)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run.train(silent)
+    assert start("run", resume=True).update == 4
+
+
+def test_a_full_disk_says_so_and_the_state_before_is_kept(
+    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, honest = start("run"), loop.save_file
+
+    def full(*_given, **_more):
+        raise SafetensorError("Error while serializing: I/O error: No space left (os error 28)")
+
+    def fill(_what: str, done: float, _total: float) -> None:
+        if done == 4:
+            monkeypatch.setattr(loop, "save_file", full)
+
+    with pytest.raises(StorageError, match=r"state\.safetensors: the disk is full"):
+        run.train(fill, save_every=2)
+    monkeypatch.setattr(loop, "save_file", honest)
+    assert start("run", resume=True).update == 4
+
+
+def test_files_that_were_damaged_are_named(start: Callable[..., Run], data: SpeechData) -> None:
+    run = start("run")
+    run.train(silent)
+    save_file({"weight": torch.ones(1)}, run.folder / "state.safetensors")
+    with pytest.raises(TrainingError, match="not one of this model"):
+        start("run", resume=True)
+    record = run.folder / "run.json"
+    record.write_text(record.read_text()[:40])
+    with pytest.raises(TrainingError, match=r"run\.json is not the record of a run"):
+        start("run", resume=True)
+
+
 def test_too_few_frames_for_the_clusters_are_refused(start: Callable[..., Run]) -> None:
     with pytest.raises(TrainingError, match="too few for 5000 clusters"):
         start("run", SETTINGS.model_copy(update={"clusters": 5000}))
@@ -477,6 +575,9 @@ def test_the_cache_is_a_plain_array_that_is_whole_or_absent(corpus: Corpus, tmp_
     again = prepare(corpus, tmp_path, fraction=0.1, seed=0, progress=silent)
     assert again.digest == data.digest
     (tmp_path / "speech.npy").unlink()
+    assert prepare(corpus, tmp_path, fraction=0.1, seed=0, progress=silent).digest == data.digest
+    index = tmp_path / "speech.json"
+    index.write_text(index.read_text()[:100])
     assert prepare(corpus, tmp_path, fraction=0.1, seed=0, progress=silent).digest == data.digest
 
 

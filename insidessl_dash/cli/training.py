@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,12 @@ import typer
 from pydantic import ValidationError
 
 from insidessl_dash.cli.output import out, progress_bar
-from insidessl_dash.core.errors import Cancelled, ConfigError, TrainingError
+from insidessl_dash.core.errors import (
+    ConfigError,
+    InsideSSLError,
+    StorageError,
+    TrainingError,
+)
 from insidessl_dash.core.files import write_json
 from insidessl_dash.core.settings import settings
 
@@ -169,11 +175,12 @@ def train(
         )  # fmt: skip
         try:
             run.train(progress, until=until)
-        except (TrainingError, Cancelled, KeyboardInterrupt) as error:
-            if run.log():
+        except (InsideSSLError, KeyboardInterrupt) as error:
+            if any("held_out" in entry for entry in run.log()):
                 why = str(error) or "stopped by hand"
                 card = training_card(run, corpus, in_words, licence)
-                write_json(folder / "card.json", card | {"stopped": why})
+                with suppress(StorageError):
+                    write_json(folder / "card.json", card | {"stopped": why})
             raise
     if until is not None:
         return

@@ -15,7 +15,7 @@ from insidessl_dash.corpora.manifest import Corpus
 from insidessl_dash.pretraining.loop import Run, warmup
 from insidessl_dash.results.provenance import now, versions
 
-_COUNTS = {"frames", "utterances", "trials"}
+_COUNTS = {"frames", "trials"}
 _BOOKKEEPING = {"update", "learning_rate", "seconds_seen", "wall_s"}
 
 
@@ -32,6 +32,7 @@ def training_card(run: Run, corpus: Corpus, device: str, licence: str | None) ->
     held_out = [entry for entry in log if "held_out" in entry]
     if not held_out:
         raise TrainingError(f"{run.folder}: no held-out evaluation in its log.")
+    first, last = (_most(held_out, held_out[end]["update"]) for end in (0, -1))
     data, settings = run.data, run.settings
     return {
         "name": run.recipe.name,
@@ -59,8 +60,8 @@ def training_card(run: Run, corpus: Corpus, device: str, licence: str | None) ->
         "seconds_of_audio_seen": round(run.seconds_seen, 1),
         "wall_s": round(run.wall_s, 1),
         "device": device,
-        "held_out": held_out[-1]["held_out"],
-        "score": run.recipe.score(held_out[-1]["held_out"], held_out[0]["held_out"]).model_dump(),
+        "held_out": last,
+        "score": run.recipe.score(last, first).model_dump(),
         "held_out_curve": [
             {"update": e["update"], **{k: v for k, v in e["held_out"].items() if k not in _COUNTS}}
             for e in held_out
@@ -85,6 +86,12 @@ def ship(run: Run, target: Path, card: dict[str, Any]) -> None:
     write_json(
         target / "card.json", card | {"weights_sha256": file_sha256(target / "model.safetensors")}
     )
+
+
+def _most(evaluations: list[dict[str, Any]], update: int) -> dict[str, Any]:
+    """Of the evaluations at an update, the one on the most utterances."""
+    found = [e["held_out"] for e in evaluations if e["update"] == update]
+    return max(found, key=lambda scores: scores["utterances"])
 
 
 def _by_corpus(corpus: Corpus) -> dict[str, int]:

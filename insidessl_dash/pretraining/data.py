@@ -89,7 +89,10 @@ def prepare(
     index_path, samples_path = cache / "speech.json", cache / "speech.npy"
     wanted = stable_hash([[u.id, str(u.path), u.speaker] for u in corpus.utterances])
     whole = index_path.exists() and samples_path.exists()
-    index = json.loads(index_path.read_text()) if whole else {}
+    try:
+        index = json.loads(index_path.read_text()) if whole else {}
+    except ValueError:
+        index = {}  # cut off: decoded again
     if index.get("wanted") != wanted:
         index_path.unlink(missing_ok=True)  # else, if this is stopped, it would name other samples
         index = _decode(corpus, samples_path, progress) | {"wanted": wanted}

@@ -6,11 +6,17 @@ and resumed takes the same steps as one that was not.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import re
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +25,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from insidessl_dash.core.errors import TrainingError
-from insidessl_dash.core.files import whole_file, write_json
+from insidessl_dash.core.errors import StorageError, TrainingError
+from insidessl_dash.core.files import storage_error, whole_file, write_json
 from insidessl_dash.core.progress import ProgressHook
 from insidessl_dash.core.types import SAMPLE_RATE, stable_seed
 from insidessl_dash.pretraining.data import Batches, SpeechData
 from insidessl_dash.pretraining.recipe import Batch, Recipe, RunSettings
+
+_PART = 60
+"""Held-out utterances that are evaluated at every checkpoint."""
+
+_UNREADABLE = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
 
 
 def log_spaced(updates: int) -> list[int]:
@@ -101,6 +112,7 @@ class Run:
         self._kept = [torch.empty_like(buffer) for buffer in self._buffers]
         self._reader = ThreadPoolExecutor(1)
         self._ahead: tuple[int, Future[Batch]] | None = None
+        self._log_path = folder / "log.jsonl"
         self.update, self.seconds_seen, self.wall_s = 0, 0.0, 0.0
         self._whole = True  # not in the middle of an update
         identity = {
@@ -117,13 +129,18 @@ class Run:
         if not record.exists():
             write_json(record, identity)
             return
-        stored = json.loads(record.read_text())
+        try:
+            stored = json.loads(record.read_text())
+            before = stored["settings"]["updates"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise TrainingError(
+                f"{record} is not the record of a run (cut off?): start in another folder."
+            ) from error
         if not resume:
             raise TrainingError(
                 f"{self.folder} holds a run already. Add --resume to go on with it, "
                 "or choose another --out."
             )
-        before = stored["settings"]["updates"]
         self.stretches = stored.pop("stretches", [{"from_update": 0, "updates": before}])
         longer = {**identity["settings"], "updates": before} == stored["settings"]
         if (
@@ -160,33 +177,36 @@ class Run:
 
         Raises:
             TrainingError: The loss is not finite; the last good state is kept.
-            Cancelled: From `progress`; the state is saved first.
+            Cancelled: From `progress`; the state is saved first, as it is when Ctrl-C is hit.
+            StorageError: The disk is full, or the folder cannot be written.
         """
         keep = set(log_spaced(self.settings.updates))
-        log_path = self.folder / "log.jsonl"
-        self._trim_log(log_path)
-        if self.update == 0:
-            self._checkpoint(log_path)
+        self._trim_log()
         started = time.monotonic() - self.wall_s
         try:
+            if self.update in keep:
+                self._checkpoint()  # the first one, or one that was interrupted
             while self.update < min(until or self.settings.updates, self.settings.updates):
-                entry = self._step()
+                with _interrupted_after():
+                    entry = self._step()
                 self.wall_s = time.monotonic() - started
                 if self.update % 10 == 0 or self.update <= 32:
-                    _append(log_path, entry | {"wall_s": round(self.wall_s, 2)})
+                    self._append(entry | {"wall_s": round(self.wall_s, 2)})
                 if self.update in keep:
-                    self._checkpoint(log_path)
+                    self._checkpoint()
                 if self.update % save_every == 0:
                     self._save_state()
                 progress(f"loss {entry['loss']:.3f}", self.update, self.settings.updates)
-        finally:
-            if self.update and self._whole:
+        except BaseException:
+            with suppress(StorageError):  # what stopped the run is what is told
                 self._save_state()
+            raise
+        self._save_state()
 
     def log(self) -> list[dict[str, Any]]:
         """What was logged so far, in order."""
         try:
-            lines = (self.folder / "log.jsonl").read_text().splitlines()
+            lines = self._log_path.read_text().splitlines()
         except FileNotFoundError:
             return []
         return [json.loads(x) for x in lines if _update_of(x) < math.inf]
@@ -199,25 +219,18 @@ class Run:
         return found
 
     def _step(self) -> dict[str, Any]:
-        batch = self._batch()
-        self._whole = False
+        batch, update = self._batch(), self.update + 1
         _copy(self._buffers, self._kept)
-        update = self.update + 1
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * learning_rate(self.settings, update)
         torch.manual_seed(stable_seed("torch", self.settings.seed, update))
-        with torch.autocast(
-            self.device.partition(":")[0],
-            torch.bfloat16,
-            enabled=self.settings.precision == "bfloat16",
-        ):
-            loss, metrics = self.recipe.loss(self.model, batch, update, self.device)
-        value = loss.item()
-        self._require_finite("loss", value)
-        loss.backward()
-        for group in self.optimizer.param_groups:
-            norm = nn.utils.clip_grad_norm_(group["params"], self.settings.clip_norm)
-            self._require_finite("gradient", norm.item())
+        try:
+            value, metrics = self._gradients(batch, update)
+        except BaseException:  # as if the update had not begun
+            self.optimizer.zero_grad(set_to_none=True)
+            _copy(self._kept, self._buffers)
+            raise
+        self._whole = False
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.recipe.after_step(self.model, update)
@@ -232,50 +245,75 @@ class Run:
             "seconds_seen": round(self.seconds_seen, 2),
         }
 
+    def _gradients(self, batch: Batch, update: int) -> tuple[float, dict[str, float]]:
+        """Loss of a batch and what to log beside it; the clipped gradients are left behind."""
+        with torch.autocast(
+            self.device.partition(":")[0],
+            torch.bfloat16,
+            enabled=self.settings.precision == "bfloat16",
+        ):
+            loss, metrics = self.recipe.loss(self.model, batch, update, self.device)
+        value = loss.item()
+        self._require_finite("loss", value)
+        loss.backward()
+        for group in self.optimizer.param_groups:
+            norm = nn.utils.clip_grad_norm_(group["params"], self.settings.clip_norm)
+            self._require_finite("gradient", norm.item())
+        return value, metrics
+
     def _require_finite(self, what: str, value: float) -> None:
-        """Stop where an update went wrong, as if it had not begun."""
-        if math.isfinite(value):
-            return
-        self.optimizer.zero_grad(set_to_none=True)
-        _copy(self._kept, self._buffers)
-        self._whole = True
-        raise TrainingError(
-            f"The {what} became {value} at update {self.update + 1}; stopped. The state of update "
-            f"{self.update} is kept. Try a lower learning rate."
-        )
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The {what} became {value} at update {self.update + 1}; stopped. The state of "
+                f"update {self.update} is kept. Try a lower learning rate."
+            )
 
-    def _checkpoint(self, log_path: Path) -> None:
-        """Evaluate, and export the weights of this update; whole or absent.
+    def _checkpoint(self) -> None:
+        """Export the weights of this update, whole or absent, and evaluate; what is there stays.
 
-        First and last, what the card compares, on all held-out speech, else on a part of it.
+        On a part of the held-out speech, the same at every update; first and last, what the card
+        compares, on all of it too.
         """
-        whole = self.update in (0, self.settings.updates)
-        scores = self.recipe.evaluate(
-            self.model, self.device, self.settings.max_crop_s, None if whole else 60
-        )
-        _append(log_path, {"update": self.update, "held_out": scores})
         target = self.folder / "checkpoints" / f"update-{self.update:06d}"
-        if target.exists():
-            return
-        temporary = target.with_name(f".{target.name}.part")
-        temporary.mkdir(parents=True, exist_ok=True)
-        self.recipe.export(self.model, temporary)
-        os.replace(temporary, target)
+        if not target.exists():
+            temporary = target.with_name(f".{target.name}.part")
+            with _told(target):
+                temporary.mkdir(parents=True, exist_ok=True)
+                self.recipe.export(self.model, temporary)
+                os.replace(temporary, target)
+        found = [
+            e["held_out"] for e in self.log() if "held_out" in e and e["update"] == self.update
+        ]
+        limits = [_PART, None] if self.update in (0, self.settings.updates) else [_PART]
+        for limit in limits[len(found) :]:
+            if found and found[0]["utterances"] < _PART:
+                break  # the part was all there is
+            scores = self.recipe.evaluate(self.model, self.device, self.settings.max_crop_s, limit)
+            found.append(scores)
+            self._append({"update": self.update, "held_out": scores})
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        with _told(self._log_path), self._log_path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
 
     def _save_state(self) -> None:
+        """Nothing where there is nothing to go on from: no update yet, or half of one."""
+        if not (self.update and self._whole):
+            return
         state = {f"model.{k}": v.detach() for k, v in self.model.state_dict().items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 state[f"{key}.{name}"] = value
         record = {"update": self.update, "seconds_seen": self.seconds_seen, "wall_s": self.wall_s}
-        with whole_file(self.folder / "state.safetensors") as temporary:
+        path = self.folder / "state.safetensors"
+        with _told(path), whole_file(path) as temporary:
             tensors = {k: v.contiguous().cpu() for k, v in state.items()}
             save_file(tensors, temporary, metadata={"run": json.dumps(record)})
 
     def _load_state(self) -> None:
         try:
             self._read_state()
-        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        except _UNREADABLE as error:
             said = (str(error) or type(error).__name__).splitlines()[0][:120]
             raise TrainingError(
                 f"The state in {self.folder} is not one of this model ({said}): resume the "
@@ -298,13 +336,49 @@ class Run:
         self.update, self.seconds_seen = record["update"], record["seconds_seen"]
         self.wall_s = record["wall_s"]
 
-    def _trim_log(self, path: Path) -> None:
+    def _trim_log(self) -> None:
         """Forget what was logged after the state that is resumed from."""
+        path = self._log_path
         if path.exists():
             lines = path.read_text().splitlines() if self.update else []
             kept = [x for x in lines if _update_of(x) <= self.update]
             with whole_file(path) as temporary:
                 temporary.write_text("".join(line + "\n" for line in kept))
+
+
+@contextmanager
+def _interrupted_after() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block, so that an update is made whole or not at all."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    asked: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: asked.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What cannot be written says so, whichever library wrote it."""
+    try:
+        yield
+    except SafetensorError as error:
+        said = OSError(_errno(error), str(error))
+        raise storage_error(path, said) from error
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def _errno(error: SafetensorError) -> int:
+    """The system's number of a failed write, which safetensors has in its text alone."""
+    found = re.search(r"os error (\d+)", str(error))
+    return int(found.group(1)) if found else errno.EIO
 
 
 def _copy(tensors: list[Tensor], into: list[Tensor]) -> None:
@@ -319,8 +393,3 @@ def _update_of(line: str) -> float:
         return json.loads(line)["update"]
     except ValueError:
         return math.inf
-
-
-def _append(path: Path, entry: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(entry) + "\n")
