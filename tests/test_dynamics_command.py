@@ -75,14 +75,36 @@ def test_another_run_of_the_same_name_is_refused_and_nothing_lost(
     words = ("--checkpoints", checkpoints, "--corpus", folder)
     assert dynamics(monkeypatch, *words) == 0
     before = {path: path.read_bytes() for path in (home / "dynamics").rglob("*.json")}
-    shutil.rmtree(checkpoints / "update-000000")
-    shutil.copytree(weights / "data2vec", checkpoints / "update-000000")
+    for update in ("update-000000", "update-000004"):
+        shutil.rmtree(checkpoints / update)
+        shutil.copytree(weights / "data2vec", checkpoints / update)
     assert dynamics(monkeypatch, *words) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "is of other weights" in said
     assert "--name" in said
     assert {path: path.read_bytes() for path in before} == before
     assert dynamics(monkeypatch, *words, "--name", "second") == 0
+
+
+def test_checkpoints_of_two_architectures_are_refused_before_anything_is_computed(
+    checkpoints: Path, weights: Path, folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    shutil.copytree(weights / "data2vec", checkpoints / "update-000008")
+    assert dynamics(monkeypatch, "--checkpoints", checkpoints, "--corpus", folder) == 2
+    assert "update 8 is a data2vec-audio and other checkpoints here are hubert" in (
+        capsys.readouterr().err
+    )
+    assert not (home / "dynamics").exists()
+
+
+def test_a_family_that_it_is_not_is_refused(
+    checkpoints: Path, folder: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words = ("--checkpoints", checkpoints, "--corpus", folder, "--family", "wavlm")
+    assert dynamics(monkeypatch, *words) == 2
+    assert "is of the family hubert" in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_is_none_is_refused_before_anything_is_computed(

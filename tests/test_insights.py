@@ -51,6 +51,35 @@ def test_the_first_of_equal_maxima_counts() -> None:
     assert run((1, 1), (2, 2), (2, 2), (1, 1)).peak == 1
 
 
+def test_the_first_maximum_is_before_the_first_fall_and_a_later_higher_one_is_said() -> None:
+    found = run((1, 1), (1.1, 1.1), (0.9, 0.9), (1.3, 1.3))
+    assert found.peak == 1
+    said = cards(found)["surge"].sentences[0]
+    assert "1.100 rad at update 1, its first maximum (+10.0%)" in said
+    assert "Later it is higher: 1.300 at update 4" in said
+
+
+def test_a_rise_that_lasts_to_the_end_is_no_maximum() -> None:
+    said = cards(run((1, 1), (1.1, 1.1), (1.2, 1.2), (1.3, 1.3)))["surge"].sentences[0]
+    assert "1.300 rad at update 4, the end (+30.0%)" in said
+
+
+def test_rounding_is_no_rise() -> None:
+    found = run((1, 1), (1.0001, 1.0001), (0.8, 0.8), (0.7, 0.7))
+    assert found.peak == 0
+    assert "does not rise above it" in cards(found)["surge"].sentences[0]
+
+
+def test_two_frame_rates_are_not_judged() -> None:
+    values = np.array([[1.0] * 11, [1.4] * 11, [1.1] * 11, [1.0] * 11])
+    rates = [50.0] * 5 + [25.0] * 3 + [50.0] * 2 + [0.0]
+    found = course(values, UPDATES, LAYERS, rates)
+    assert found
+    judged = cards(found)
+    assert {card.holds for card in judged.values()} == {None}
+    assert all("2 frame rates" in card.why for card in judged.values())
+
+
 def test_a_layer_that_is_undefined_once_is_left_out_throughout() -> None:
     values = np.ones((2, 11))
     values[0, 0] = np.nan

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from insidessl_dash.cli.output import check_target, out, progress_bar, warn, write_json
-from insidessl_dash.core.errors import ConfigError, ConflictError, InsideSSLError
+from insidessl_dash.core.errors import ConfigError, ConflictError, InsideSSLError, ModelError
 from insidessl_dash.core.settings import settings
 from insidessl_dash.notebook import LENSES, Results
 from insidessl_dash.results.schema import Result
@@ -191,6 +192,7 @@ def dynamics(
     folders = _checkpoints(checkpoints)
     run = _run_name(name or _folder_name(checkpoints))
     cards = [_checkpoint_card(run, update, folder, family) for update, folder in folders]
+    _require_one_architecture(cards)
     target = out_folder or settings().home / "dynamics"
     for (update, _folder), card in zip(folders, cards, strict=True):
         results = _analyse([corpus], [card], lens, None, seed, listed=False)
@@ -228,7 +230,7 @@ def _run_name(name: str) -> str:
 
 def _checkpoint_card(run: str, update: int, folder: Path, family: str) -> ModelCard:
     from insidessl_dash.core.cards import ModelCard
-    from insidessl_dash.encoders.loading import family_and_kind, model_type
+    from insidessl_dash.encoders.loading import KNOWN_FAMILIES, family_and_kind, model_type
 
     card = ModelCard(
         name=f"{run}.update-{update}",
@@ -239,7 +241,23 @@ def _checkpoint_card(run: str, update: int, folder: Path, family: str) -> ModelC
         source=str(folder),
     )
     read, kind = family_and_kind(model_type(card))
+    if family in KNOWN_FAMILIES and family != read:
+        raise ConfigError(f"--family {family}: {folder.name} is of the family {read}.")
     return card.model_copy(update={"family": family or read, "kind": kind})
+
+
+def _require_one_architecture(cards: list[ModelCard]) -> None:
+    """One run is one model: its checkpoints differ in nothing but the weights."""
+    from insidessl_dash.encoders.loading import model_type
+
+    types = {card.title: model_type(card) for card in cards}
+    (usual, _count), *others = Counter(types.values()).most_common()
+    if others:
+        odd = next(title for title, kind in types.items() if kind != usual)
+        raise ModelError(
+            f"{odd} is a {types[odd]} and other checkpoints here are {usual}: they are of more "
+            "than one run. Keep those of one run in the folder."
+        )
 
 
 def _refuse_another_run(results: Results, folder: Path) -> None:

@@ -43,6 +43,7 @@ _FAMILY_OF = {
     MR_HUBERT: "mr-hubert",
     ECAPA: "ecapa",
 }
+KNOWN_FAMILIES = frozenset(_FAMILY_OF.values())
 _KIND_OF: dict[str, Kind] = {"whisper": "whisper", MR_HUBERT: "mr-hubert", ECAPA: "ecapa"}
 
 

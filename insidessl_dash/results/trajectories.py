@@ -318,6 +318,7 @@ def _agree(run: Run, found: dict[int, Result]) -> None:
     for update, result in found.items():
         other = found[last]
         parts = {
+            "architecture": (result.model.family, other.model.family),
             "layers": (result.layers, other.layers),
             "audio": (result.corpus.digest, other.corpus.digest),
             "options": (result.config, other.config),

@@ -269,7 +269,7 @@ def _baseline(
 def _cards(panel: Panel, lens: LensInfo, measure: str) -> list:
     found = panel.trajectory
     surface = found.measures[measure]
-    moments = course(surface.mean, found.updates, found.layers)
+    moments = course(surface.mean, found.updates, found.layers, found.frame_rates_hz)
     return [] if moments is None else insights(moments, lens.name, measure, surface.unit)
 
 

@@ -4,7 +4,9 @@ Three moments, all on means over layers (V is updates x layers, "shallow" is 0-4
 "deep" the rest, as the paper divides it):
 
 surge
-    The first maximum over updates of the mean over all layers, against initialisation.
+    The first maximum over updates of the mean over all layers, against initialisation: the highest
+    value before the mean first falls again. What moves by less than `NOISE` = 1% of the value at
+    initialisation neither rises nor falls.
 separation
     The mean of the shallow layers less that of the deep ones, at initialisation and at the end;
     and how much of their own rise the shallow layers keep.
@@ -17,13 +19,14 @@ plotted to 100,000 updates. Each judgement is a predicate on the shown numbers, 
 is judged. With `RISE` = 5% of the value at initialisation (the paper's rise is 22%; the interval of
 a mean over 40 utterances is about 0.5%) and `KEPT` = one half:
 
-- surge holds where the maximum comes after initialisation and lies at least `RISE` above it;
+- surge holds where there is such a maximum and it lies at least `RISE` above initialisation;
 - separation holds where at the end the shallow layers lie at least `RISE` above the deep ones,
   further apart than at initialisation, and keep at least `KEPT` of their rise;
 - relaxation holds where the deep layers rise by at least `RISE` and then lose at least `KEPT` of
   that rise by the end.
 
-Without an initialisation (update 0) or with fewer than three checkpoints nothing is judged.
+Without an initialisation (update 0) or with fewer than three checkpoints nothing is judged, nor
+where layers have different frame rates: turns from one frame to the next are then not alike.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from numpy.typing import NDArray
 from insidessl_dash.dashboard.figures.points import number
 
 SHALLOW = 40.0
+NOISE = 0.01
 RISE = 0.05
 KEPT = 0.5
 PAPER_INITIAL = 1.16
@@ -52,8 +56,10 @@ class Course:
     Attributes:
         updates: Of the checkpoints, ascending.
         mean, shallow, deep: Means over all, shallow and deep layers, one a checkpoint.
-        peak, deep_peak: Indices of the first maxima of `mean` and `deep`.
+        peak: Index of the first maximum of `mean`; 0 where it never rises above its beginning.
+        deep_peak: Index of the highest value of `deep`.
         highest: Value, update and layer of the highest single layer.
+        rates: How many frame rates the layers have.
     """
 
     updates: tuple[int, ...]
@@ -63,6 +69,7 @@ class Course:
     peak: int
     deep_peak: int
     highest: tuple[float, int, str]
+    rates: int = 1
 
     @property
     def from_initialisation(self) -> bool:
@@ -110,7 +117,10 @@ class Insight:
 
 
 def course(
-    values: NDArray[np.float64], updates: Sequence[int], layers: Sequence[str]
+    values: NDArray[np.float64],
+    updates: Sequence[int],
+    layers: Sequence[str],
+    frame_rates_hz: Sequence[float] = (),
 ) -> Course | None:
     """The moments of a run.
 
@@ -118,6 +128,7 @@ def course(
         values: (updates, layers); a layer that is undefined at any update is left out.
         updates: Of the rows, ascending.
         layers: Names of the columns, shallow to deep.
+        frame_rates_hz: Of the layers; 0 for one that is a vector an utterance.
 
     Returns:
         None where no layer is defined throughout, or all are on one side of the division.
@@ -135,10 +146,29 @@ def course(
         mean=tuple(means.tolist()),
         shallow=tuple(values[:, shallow].mean(axis=1).tolist()),
         deep=tuple(deeps.tolist()),
-        peak=int(np.argmax(means)),
+        peak=first_maximum(means.tolist()),
         deep_peak=int(np.argmax(deeps)),
         highest=(float(values[row, column]), updates[int(row)], layers[int(column)]),
+        rates=max(1, len({rate for rate in frame_rates_hz if rate > 0})),
     )
+
+
+def first_maximum(values: Sequence[float]) -> int:
+    """Where values that rose above their first one first fall again, or end; 0 if they never rose.
+
+    >>> first_maximum([1.0, 0.9, 1.2, 1.1, 1.3]), first_maximum([1.0, 1.1, 1.2])
+    (2, 2)
+    >>> first_maximum([1.0, 1.005, 0.8])
+    0
+    """
+    least = NOISE * abs(values[0])
+    top = 0
+    for index, value in enumerate(values):
+        if top and values[top] - value >= least:
+            return top
+        if value - values[0] >= least and value > values[top]:
+            top = index
+    return top
 
 
 def insights(found: Course, lens: str, measure: str, unit: str) -> list[Insight]:
@@ -180,12 +210,21 @@ def _surge(found: Course, unit: str) -> Insight:
     start, peak = at_update(found.updates[0]), at_update(found.updates[found.peak])
     high, update, layer = found.highest
     if found.peak == 0:
-        text = f"The mean over layers is highest at {start} ({_with(first, unit)}) and never above."
+        text = (
+            f"The mean over layers is {_with(first, unit)} at {start} and does not rise above it."
+        )
     else:
+        what = "the end" if found.peak == len(found.mean) - 1 else "its first maximum"
         text = (
             f"The mean over layers goes from {number(first)} at {start} to {_with(top, unit)} at "
-            f"{peak}, its first maximum ({_change(top, first)})."
+            f"{peak}, {what} ({_change(top, first)})."
         )
+        highest = int(np.argmax(found.mean))
+        if found.mean[highest] - top >= NOISE * abs(first):
+            text += (
+                f" Later it is higher: {number(found.mean[highest])} at "
+                f"{at_update(found.updates[highest])}."
+            )
     more = f"The highest single value is {number(high)}, at layer {layer} and {at_update(update)}."
     return Insight("surge", "Surge", signed_number(top - first), (text, more))
 
@@ -227,6 +266,11 @@ def _cannot(found: Course) -> Judgement | None:
         return None, "Not judged: this run has no checkpoint at initialisation."
     if len(found.updates) < _FEWEST:
         return None, f"Not judged: {len(found.updates)} checkpoints tell no course."
+    if found.rates > 1:
+        return None, (
+            f"Not judged: its layers have {found.rates} frame rates, and turns from one frame to "
+            "the next are not alike at different rates."
+        )
     return None
 
 
@@ -235,7 +279,7 @@ def _judge_surge(found: Course) -> Judgement:
         return cannot
     rise = found.mean[found.peak] / found.mean[0] - 1
     if found.peak == 0:
-        return False, "The mean never exceeds its value at initialisation."
+        return False, f"The mean never rises by {NOISE:.0%} of its value at initialisation."
     return rise >= RISE, f"It rises by {rise:.1%}; at least {RISE:.0%} counts as a surge."
 
 

@@ -11,7 +11,13 @@ import numpy as np
 from insidessl_dash.dashboard import theme
 from insidessl_dash.dashboard.figures.insights import SHALLOW, at_update
 from insidessl_dash.dashboard.figures.points import number
-from insidessl_dash.dashboard.figures.words import Table, corpus_title, duration, slow_layers
+from insidessl_dash.dashboard.figures.words import (
+    Table,
+    corpus_title,
+    duration,
+    slow_layers,
+    undefined_layers,
+)
 from insidessl_dash.results.schema import Curve
 from insidessl_dash.results.trajectories import Surface, Trajectory
 
@@ -115,8 +121,11 @@ def captions(panels: Sequence[Panel], measure: str) -> tuple[list[str], list[str
         )
     for panel in panels:
         found = panel.trajectory
-        if slow := slow_layers(panel.title, found.layers, found.frame_rates_hz):
-            sentences.append(slow)
+        what = (panel.title, found.layers, found.frame_rates_hz)
+        defined = [bool(layer.any()) for layer in np.isfinite(panel.surface(measure).mean).T]
+        sentences += [
+            text for text in (slow_layers(*what), undefined_layers(*what, defined)) if text
+        ]
         sentences += found.left_out
     if first.note:
         sentences.append(first.note)

@@ -89,7 +89,16 @@ def caption(
     sentences += _against_baseline(shown, layered, measure)
     learned = [r for r in layered if not is_random(r.model)]
     slow = [slow_layers(r.model.title, r.layers, r.frame_rates_hz) for r in learned]
-    sentences += [text for text in slow if text]
+    without = [
+        undefined_layers(
+            r.model.title,
+            r.layers,
+            r.frame_rates_hz,
+            [value is not None for value in r.measures[measure.name].mean],
+        )
+        for r in learned
+    ]
+    sentences += [text for text in slow + without if text]
     if band != "none" and any(n > 1 for n in counts):
         sentences.append(_BANDS[band])
     digests = {r.corpus.digest for r in shown}
@@ -112,6 +121,20 @@ def slow_layers(title: str, layers: Sequence[str], rates: Sequence[float]) -> st
         f"Layers {', '.join(slow)} of {title} have a frame every {shift:g} ms: their points are of "
         "those frames, of which an utterance has fewer."
     )
+
+
+def undefined_layers(
+    title: str, layers: Sequence[str], rates: Sequence[float], defined: Sequence[bool]
+) -> str:
+    """Which layers of a model have no value, and why; "" where all have one."""
+    without = [name for name, is_there in zip(layers, defined, strict=True) if not is_there]
+    if not without or not any(defined):
+        return ""
+    vectors = [name for name, rate in zip(layers, rates, strict=True) if rate == 0]
+    names = ", ".join(without)
+    if without == vectors:
+        return f"Layer {names} of {title} is one vector an utterance, without a path or a spread."
+    return f"{title} has no value at layer{'s' * (len(without) > 1)} {names}: not defined there."
 
 
 def _opening(shown: Sequence[Result], measure: MeasureInfo, counts: list[int]) -> str:
