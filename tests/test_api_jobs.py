@@ -76,6 +76,20 @@ def test_a_cache_that_cannot_be_written(
     assert_error(client.post(f"{API}/jobs", json=SPEC), 507, "StorageError")
 
 
+def test_a_model_without_its_weights_is_refused_at_once(tmp_path: Path) -> None:
+    installation = make_settings(tmp_path)
+    rooms = make_services(installation)
+    server = create_server(rooms.store, rooms.service, rooms.uploads, installation, rooms.registry)
+    folder = installation.precomputed / "models" / "mr-hubert-nano-b4a"
+    folder.mkdir(parents=True)
+    (folder / "card.json").write_text("{}")
+    client = server.test_client()
+    response = client.post(f"{API}/jobs", json=SPEC | {"models": ["mr-hubert-nano-b4a"]})
+    assert "models rebuild mr-hubert-nano-b4a" in assert_error(response, 422)
+    assert client.get(f"{API}/jobs").get_json()["jobs"] == []
+    rooms.close()
+
+
 def test_from_upload_to_curves(tmp_path: Path) -> None:
     """Through the real service: the curves of an upload are its owner's, until it is deleted."""
     installation = make_settings(tmp_path)

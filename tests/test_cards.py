@@ -17,6 +17,7 @@ from insidessl_dash.core.catalogue import BUILT_IN
 from insidessl_dash.dashboard import theme, urls
 from insidessl_dash.dashboard.factory import create_app
 from insidessl_dash.dashboard.figures import cards as figures
+from insidessl_dash.dashboard.figures import probes
 from insidessl_dash.dashboard.figures.style import Style
 from insidessl_dash.results.schema import Curve, Result
 from insidessl_dash.results.training_card import Score, TrainingCard, read_training_card
@@ -152,6 +153,37 @@ def test_figures_come_for_the_scheme_and_the_width(installation: SimpleNamespace
     assert light["loss"]["data"][0]["y"] == [4.75, 4.5, 4.0, 3.0]
 
 
+def test_the_line_is_of_one_set_and_what_is_of_all_stands_apart(
+    installation: SimpleNamespace,
+) -> None:
+    curve = [
+        {"update": update, "contrastive_accuracy": value, "utterances": count}
+        for update, value, count in (
+            (0, 0.02, 60), (0, 0.0102, 480), (8, 0.2, 60), (64, 0.40, 60), (64, 0.42, 480)
+        )
+    ]  # fmt: skip
+    note = "Its targets move."
+    write(installation.folder, held_out_curve=curve, score={**SCORE, "note": note})
+    line, ends = installation.client.get(urls.card_figures("hubert-nano")).json["held-out"]["data"]
+    assert (line["x"], ends["x"]) == ([1, 9, 65], [1, 65])
+    assert line["y"] == pytest.approx([2, 20, 40])
+    assert ends["y"] == pytest.approx([1.02, 42])
+    said = text(installation.client, "/models/hubert-nano")
+    assert "The line is of 60 of their utterances" in said
+    assert "the diamonds are of all 480" in said
+    assert note in said
+
+
+def test_of_a_member_without_weights_no_audio_is_asked(installation: SimpleNamespace) -> None:
+    folder = installation.folder.parent / "mr-hubert-nano-b4a"
+    assert "Your audio through it" in text(installation.client, "/models/mr-hubert-nano-b4a")
+    folder.mkdir()
+    write(folder)
+    said = text(installation.client, "/models/mr-hubert-nano-b4a")
+    assert "Your audio through it" not in said
+    assert "models rebuild" in said
+
+
 def test_what_was_not_computed_says_so(installation: SimpleNamespace) -> None:
     write(installation.folder)
     assert "Phones, read off single frames: not computed here" in text(
@@ -186,13 +218,13 @@ def test_what_its_layers_hold_is_shown_over_what_learned_nothing(
 
 
 def test_equal_error_rates_are_better_when_low() -> None:
-    probe = next(p for p in figures.PROBES if p.lens == "verification")
+    probe = next(p for p in probes.PROBES if p.lens == "verification")
     own = probed("hubert-nano", 0.1, "verification", "eer")
     flat = probed("melspec", 0.35, "verification", "eer")
-    said = figures.probe_sentences(probe, "hubert-nano", [own, flat])
+    said = probes.probe_sentences(probe, "hubert-nano", [own, flat])
     assert said[1] == "Best at layer 0: 10.0%; MelSpec (log-mel) 35.0%, a coin toss 50.0%."
     looks = dict.fromkeys(("hubert-nano", "melspec"), STYLE)
-    level = figures.probe_figure(probe, [own, flat], looks)["layout"]["shapes"][-1]["y0"]
+    level = probes.probe_figure(probe, [own, flat], looks)["layout"]["shapes"][-1]["y0"]
     assert level == 0.5
 
 

@@ -20,6 +20,7 @@ from insidessl_dash.core.errors import ModelError, UnknownModelError
 from insidessl_dash.core.registry import Registry
 from insidessl_dash.encoders import load_encoder
 from insidessl_dash.encoders.loading import model_type
+from insidessl_dash.engine.at_hand import at_hand, ships_without_weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -156,8 +157,26 @@ def test_a_member_that_ships_without_weights_says_how_to_train_it(known: Registr
     ablation = known.precomputed / "models" / "no-weights"
     ablation.mkdir(parents=True)
     (ablation / "card.json").write_text("{}")
+    member = card(source="shipped:no-weights")
     with pytest.raises(ModelError, match="models rebuild no-weights"):
-        load_encoder(card(source="shipped:no-weights"), device="cpu", registry=known)
+        load_encoder(member, device="cpu", registry=known)
+    assert ships_without_weights(member, known)
+    assert not at_hand(member, known)
+
+
+def test_the_initialisation_of_a_member_takes_its_description_alone(
+    known: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ablation = known.precomputed / "models" / "no-weights"
+    ablation.mkdir(parents=True)
+    (ablation / "card.json").write_text("{}")
+    member = card(name="no-weights", source="shipped:no-weights", layers=3)
+    monkeypatch.setattr(Registry, "get", lambda _self, _name: member)
+    init = card(name="no-weights-init", kind="random", base="no-weights", seed=0, layers=3)
+    assert not at_hand(init, known)
+    shutil.copy(folder / "config.json", ablation)
+    assert at_hand(init, known)
+    assert len(load_encoder(init, device="cpu", registry=known).layers) == 4
 
 
 def test_model_type_reads_the_configuration_alone(folder: Path) -> None:

@@ -20,14 +20,17 @@ def list_models() -> None:
     from rich.table import Table
 
     from insidessl_dash.core.registry import registry
+    from insidessl_dash.engine.at_hand import ships_without_weights
 
     table = Table(box=None, pad_edge=False)
     for column in ("name", "size", "family", "layers", "licence", "source"):
         # A name is there to be copied: it stays in one piece, the others fold.
         table.add_column(column, overflow="fold", no_wrap=column == "name")
     for card in registry().cards():
+        without = ships_without_weights(card, registry())
+        source = "results ship, weights do not" if without else card.source
         table.add_row(
-            card.name, card.size, card.family, str(card.layers or ""), card.licence, card.source
+            card.name, card.size, card.family, str(card.layers or ""), card.licence, source
         )
     out.print(table)
 

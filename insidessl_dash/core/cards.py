@@ -52,3 +52,12 @@ class ModelCard(BaseModel):
     base: str | None = None
     seed: int | None = None
     local: str | None = None
+
+
+def weights_do_not_ship(name: str) -> str:
+    """What to do about a member of which results and card ship alone."""
+    return (
+        f"{name} ships its results and its card, not its weights: train it again with "
+        f"`insidessl-dash models rebuild {name} --data ... --out FOLDER`, then register it under a "
+        "name of your own with `insidessl-dash models add NAME FOLDER/final`."
+    )

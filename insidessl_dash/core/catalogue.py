@@ -329,11 +329,13 @@ BUILT_IN: tuple[ModelCard, ...] = (
         "B4-a)",
         _ABLATION,
     ),
-    _mr_hubert(
-        "mr-hubert-nano-b5a",
-        "MR-HuBERT Nano at one rate",
-        "twice at 20 ms: nothing is ever at a lower rate (ablation B5-a)",
-        _ABLATION,
+    *_with_untrained(  # of the other two the initialisation is alike; this one has other blocks
+        _mr_hubert(
+            "mr-hubert-nano-b5a",
+            "MR-HuBERT Nano at one rate",
+            "twice at 20 ms: nothing is ever at a lower rate (ablation B5-a)",
+            _ABLATION,
+        )
     ),
     *_with_untrained(
         ModelCard(

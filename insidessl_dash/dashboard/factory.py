@@ -150,7 +150,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.index_string = shell.document(
         _asset(app, settings, "mark.svg"), _asset(app, settings, "boot.js"), intro(), cite()
     )
-    app.layout = lambda: app_layout(catalogue.corpus_names(), catalogue.cards(), settings)
+    app.layout = lambda: app_layout(catalogue.corpus_names(), catalogue.usable(), settings)
     callbacks.register(
         app,
         catalogue,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from insidessl_dash.core.cards import weights_do_not_ship
 from insidessl_dash.core.errors import ModelError
 
 SAFETENSORS = "model.safetensors"
@@ -68,7 +69,7 @@ def find_checkpoint(
         ModelError: No such folder or repository, the hub does not answer, or no usable config.
     """
     folder, commit = _find(
-        source, precomputed, lambda: _from_hub(source, revision=revision, weights=weights)
+        source, precomputed, lambda: _from_hub(source, revision=revision, weights=weights), weights
     )
     config = _read_json(folder / _CONFIG)
     if config is None:
@@ -109,11 +110,14 @@ def find_folder(
 
 
 def _find(
-    source: str, precomputed: Path, from_hub: Callable[[], tuple[Path, str]]
+    source: str,
+    precomputed: Path,
+    from_hub: Callable[[], tuple[Path, str]],
+    weights: bool = True,
 ) -> tuple[Path, str]:
     """Folder and hub commit of a source."""
     if source.startswith("shipped:"):
-        return _shipped(source.removeprefix("shipped:"), precomputed), ""
+        return _shipped(source.removeprefix("shipped:"), precomputed, weights), ""
     if source and Path(source).expanduser().is_dir():
         return Path(source).expanduser(), ""
     if _HUB_ID.fullmatch(source):
@@ -124,7 +128,7 @@ def _find(
     )
 
 
-def _shipped(name: str, precomputed: Path) -> Path:
+def _shipped(name: str, precomputed: Path, weights: bool) -> Path:
     if not _SHIPPED_NAME.fullmatch(name):
         raise ModelError(f"shipped:{name} is not the name of a model that ships.")
     folder = precomputed / "models" / name
@@ -133,12 +137,12 @@ def _shipped(name: str, precomputed: Path) -> Path:
             f"The weights of {name} are not in this installation ({folder} does not exist): "
             "reinstall it, or set INSIDESSL_PRECOMPUTED to the folder that holds them."
         )
-    if (folder / "card.json").is_file() and not any((folder / w).exists() for w in WEIGHT_FILES):
-        raise ModelError(
-            f"{name} ships its results and its card, not its weights: train it again with "
-            f"`insidessl-dash models rebuild {name} --data ... --out FOLDER`, then register it "
-            "under a name of your own with `insidessl-dash models add NAME FOLDER/final`."
-        )
+    if (
+        weights
+        and (folder / "card.json").is_file()
+        and not any((folder / w).exists() for w in WEIGHT_FILES)
+    ):
+        raise ModelError(weights_do_not_ship(name))
     return folder
 
 

@@ -30,9 +30,10 @@ def at_hand(card: ModelCard, registry: Registry) -> bool:
         return True
     if card.kind == "random":
         try:
-            return card.base is not None and at_hand(registry.get(card.base), registry)
+            base = registry.get(card.base or "")
         except InsideSSLError:
             return False
+        return at_hand(base, registry) or (_shipped(base, registry) / "config.json").is_file()
     source = card.local or card.source
     if not source:
         return False
@@ -47,9 +48,15 @@ def at_hand(card: ModelCard, registry: Registry) -> bool:
 
 def ships_without_weights(card: ModelCard, registry: Registry) -> bool:
     """Whether a model is one whose results and card ship, and its weights do not."""
-    folder = registry.precomputed / "models" / card.source.removeprefix("shipped:")
-    shipped = card.source.startswith("shipped:") and (folder / "card.json").is_file()
+    shipped = (
+        card.source.startswith("shipped:") and (_shipped(card, registry) / "card.json").is_file()
+    )
     return shipped and not at_hand(card, registry)
+
+
+def _shipped(card: ModelCard, registry: Registry) -> Path:
+    """Where the files of a card that ships are."""
+    return registry.precomputed / "models" / card.source.removeprefix("shipped:")
 
 
 def _cached(repository: str, revision: str) -> bool:

@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
-from insidessl_dash.core.cards import ModelCard
+from insidessl_dash.core.cards import ModelCard, weights_do_not_ship
 from insidessl_dash.core.errors import (
     Cancelled,
     ConflictError,
     InsideSSLError,
+    ModelError,
     NotFoundError,
     StorageError,
 )
@@ -23,6 +24,7 @@ from insidessl_dash.core.progress import Rate
 from insidessl_dash.core.registry import Registry
 from insidessl_dash.core.types import Utterance, file_sha256, stable_hash
 from insidessl_dash.corpora.manifest import Corpus
+from insidessl_dash.engine.at_hand import ships_without_weights
 from insidessl_dash.engine.own import MatrixPlan, decode_matrix, plan_matrix
 from insidessl_dash.engine.records import JobRecords
 from insidessl_dash.engine.run import Executor, Outcome, analyse
@@ -91,6 +93,7 @@ class JobService:
         Raises:
             UnknownModelError, NotFoundError: A model, corpus or upload that is not there, or a
                 model without decoders.
+            ModelError: Of a model the weights do not ship.
             ConflictError: Too many matrices of this owner are under way.
         """
         work = self._work(spec, owner)
@@ -179,12 +182,16 @@ class JobService:
 
         Raises:
             UnknownModelError, NotFoundError: Of what it names, something is not there.
+            ModelError: Of a model the weights do not ship.
         """
         if isinstance(spec, MatrixSpec):
             plan = plan_matrix(spec, owner, self.registry, self.uploads)
             compute = partial(self._decode, owner, plan)
             return Work(plan.cells, {}, (), compute, self._slow)
         cards = [self.registry.get(name) for name in dict.fromkeys(spec.models)]
+        for card in cards:
+            if ships_without_weights(card, self.registry):
+                raise ModelError(weights_do_not_ship(card.name))
         corpus, names = self._corpus(spec, owner)
         total = len(corpus.utterances) * len(cards)
         return Work(

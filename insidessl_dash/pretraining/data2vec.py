@@ -111,6 +111,11 @@ class Data2VecRecipe(FrameRecipe):
     metric_title = "variance of the teacher's targets explained at masked frames"
     chance = "chance"
     chance_is = "always predicting the mean"
+    note = (
+        "Its targets are those of its own teacher, which changes as it learns: values at two "
+        "updates are of two tasks, so the curve may fall while the model learns. What it learned "
+        "shows in its layers, below."
+    )
 
     def build(self) -> StudentAndTeacher:
         """See `Recipe.build`."""

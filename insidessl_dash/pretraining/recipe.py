@@ -91,6 +91,7 @@ class Recipe(ABC):
     chance: ClassVar[str] = "majority_rate"
     chance_is: ClassVar[str] = "always answering the most common cluster"
     higher_is_better: ClassVar[bool] = True
+    note: ClassVar[str] = ""
     not_for: ClassVar[str] = (
         "Not for recognition, verification or any other task: it is a small model of a few hours "
         "of speech, made to show how layers differ."
@@ -152,6 +153,7 @@ class Recipe(ABC):
             chance_is=self.chance_is,
             higher_is_better=self.higher_is_better,
             at_initialisation=first[self.metric],
+            note=self.note,
         )
 
     def rng(self, purpose: str, update: int) -> np.random.Generator:

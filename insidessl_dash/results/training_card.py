@@ -27,6 +27,7 @@ class Score(_Card):
             the objective has no such level.
         higher_is_better: Whether more is better.
         at_initialisation: The same before the first update; None where it was not measured.
+        note: What a reader of its curve has to know; "" where nothing.
     """
 
     metric: str
@@ -36,6 +37,7 @@ class Score(_Card):
     chance_is: str = ""
     higher_is_better: bool = True
     at_initialisation: float | None = None
+    note: str = ""
 
 
 class Data(_Card):
@@ -95,9 +97,22 @@ class TrainingCard(_Card):
             ),
         )
 
+    def utterances(self) -> set[int]:
+        """Of how many held-out utterances its evaluations are; empty where it does not say."""
+        return {
+            e["utterances"] for e in self.held_out_curve if isinstance(e.get("utterances"), int)
+        }
+
     def curve(self, metric: str) -> list[tuple[int, float]]:
-        """Update and held-out value of a metric, wherever it was evaluated."""
-        return _points(self.held_out_curve, metric)
+        """Update and held-out value of a metric, all on the same utterances: the fewest."""
+        least = min(self.utterances(), default=None)
+        return _points([e for e in self.held_out_curve if e.get("utterances") == least], metric)
+
+    def on_all(self, metric: str) -> list[tuple[int, float]]:
+        """Update and value where the metric was measured on more than at every update."""
+        counts = self.utterances()
+        most = [e for e in self.held_out_curve if e.get("utterances") == max(counts, default=None)]
+        return _points(most, metric) if len(counts) > 1 else []
 
     def loss(self) -> list[tuple[int, float]]:
         """Update and training loss."""

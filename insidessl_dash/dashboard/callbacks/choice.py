@@ -13,6 +13,7 @@ from insidessl_dash.core.registry import Registry
 from insidessl_dash.dashboard import theme
 from insidessl_dash.dashboard.figures.style import Style, is_baseline, styles
 from insidessl_dash.dashboard.urls import View
+from insidessl_dash.engine.at_hand import ships_without_weights
 from insidessl_dash.results.schema import ModelInfo, Result
 from insidessl_dash.results.store import Store
 
@@ -42,6 +43,10 @@ class Catalogue:
         except InsideSSLError as error:
             log.warning("%s", error)
             return []
+
+    def usable(self) -> list[ModelCard]:
+        """Models that a visitor's audio can go through; their weights may have to be fetched."""
+        return [card for card in self.cards() if not ships_without_weights(card, self.registry)]
 
     def corpus_names(self) -> list[str]:
         """Corpora with results of a lens first, the demo corpus before the others."""
@@ -89,11 +94,11 @@ class Catalogue:
         return list(newest.values())
 
     def lacking(self, found: Sequence[Result], sizes: Sequence[str]) -> list[ModelCard]:
-        """Models of these sizes, and baselines, that are not among the results."""
+        """Usable models of these sizes, and baselines, that are not among the results."""
         names = {result.model.name for result in found}
         return [
             card
-            for card in self.cards()
+            for card in self.usable()
             if card.name not in names and (card.size in sizes or card.size == "baseline")
         ]
 

@@ -1,86 +1,22 @@
-"""Figures and sentences of a model's card: how it learned, and what its layers hold.
-
-Everything here is a pure function of a stored card or stored results.
-"""
+"""Figures and sentences of a model's card: how it learned, from the card that training wrote."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from insidessl_dash.dashboard import theme
 from insidessl_dash.dashboard.figures import notes
-from insidessl_dash.dashboard.figures.lens import lens_figure
 from insidessl_dash.dashboard.figures.points import number
-from insidessl_dash.dashboard.figures.style import Style, is_baseline, is_random
-from insidessl_dash.dashboard.figures.words import Table, corpus_title, duration, first_up
-from insidessl_dash.results.schema import Result
+from insidessl_dash.dashboard.figures.style import Style
+from insidessl_dash.dashboard.figures.words import Table, first_up
 from insidessl_dash.results.training_card import Score, TrainingCard
 
 _SHARES = ("accuracy", "rate", "eer", "purity")
 _LABEL_GAP = 17.0
 _MARGIN = {"t": 46, "b": 58, "l": 64, "r": 196}
 _COMPACT = {"t": 42, "b": 54, "l": 50, "r": 14}
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A way to ask what the layers of a model hold, by results of one lens.
-
-    Attributes:
-        lens: Name of the lens.
-        title: As a heading.
-        asks: What it asks, in a sentence.
-        measure: Its measure.
-        floor: The measure, if any, that says what knowing nothing gives; else `chance`.
-        chance: What knowing nothing gives by definition.
-        chance_is: That, in words.
-        higher_is_better: Whether more is better.
-    """
-
-    lens: str
-    title: str
-    asks: str
-    measure: str
-    floor: str
-    chance: float | None
-    chance_is: str
-    higher_is_better: bool
-
-    def level(self, result: Result) -> float | None:
-        """What knowing nothing gives on the data of a result."""
-        if self.floor in result.measures:
-            known = [v for v in result.measures[self.floor].mean if v is not None]
-            return known[0] if known else self.chance
-        return self.chance
-
-
-PROBES = (
-    Probe(
-        lens="phone_probe",
-        title="Phones, read off single frames",
-        asks="A linear classifier is fitted on the frames of some speakers and names the phones "
-        "of others: the more it gets right, the more plainly a layer holds what is being said.",
-        measure="accuracy",
-        floor="majority",
-        chance=None,
-        chance_is="always the commonest phone",
-        higher_is_better=True,
-    ),
-    Probe(
-        lens="verification",
-        title="Who speaks",
-        asks="Two recordings are compared by the cosine of their vectors: the equal error rate is "
-        "where as many pairs of one speaker are refused as pairs of two are accepted.",
-        measure="eer",
-        floor="",
-        chance=0.5,
-        chance_is="a coin toss",
-        higher_is_better=False,
-    ),
-)
 
 
 def shown(metric: str, value: float) -> str:
@@ -119,6 +55,20 @@ def score_sentences(score: Score) -> list[str]:
     return sentences
 
 
+def curve_sentences(card: TrainingCard, score: Score) -> list[str]:
+    """What the figure of the held-out score shows: `score_sentences`, and on which speech."""
+    sentences = score_sentences(score)
+    counts = sorted(card.utterances())
+    if card.on_all(score.metric):
+        sentences.append(
+            f"The line is of {counts[0]} of their utterances, the same at every update; the "
+            f"diamonds are of all {counts[-1]}, and theirs are the numbers above."
+        )
+    if score.note:
+        sentences.append(score.note)
+    return sentences
+
+
 def ending(card: TrainingCard) -> str:
     """Whether training went to its planned end.
 
@@ -145,7 +95,7 @@ def held_out_figure(
 
     The axis is that of the checkpoints: logarithmic, with update 0 at its left end.
     """
-    points = card.curve(score.metric)
+    points, whole = card.curve(score.metric), card.on_all(score.metric)
     palette = theme.PALETTES[scheme]
     factor = 100.0 if _is_share(score.metric) else 1.0
     levels = []
@@ -155,8 +105,9 @@ def held_out_figure(
         start = score.at_initialisation * factor
         levels.append((start, "before training", theme.RANDOM_DASH))
     values = [value * factor for _update, value in points]
-    limits = _limits([*values, *(level for level, _name, _dash in levels)])
-    last = max((update for update, _value in points), default=1)
+    ends = [value * factor for _update, value in whole]
+    limits = _limits([*values, *ends, *(level for level, _name, _dash in levels)])
+    last = max((update for update, _value in points + whole), default=1)
     end = (last + 1) * 1.06
     figure = _frame(
         f"{first_up(score.title)} on held-out speakers{' (%)' if factor == 100 else ''}",
@@ -183,9 +134,27 @@ def held_out_figure(
                 for (update, _v), value in zip(points, values, strict=True)
             ],
             "hovertemplate": "%{text}<extra></extra>",
-        }
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": f"{score.title}, all held-out speech",
+            "x": [update + 1 for update, _value in whole],
+            "y": ends,
+            "marker": {
+                "color": palette.surface,
+                "symbol": "diamond",
+                "size": 11,
+                "line": {"color": style.colour, "width": 2},
+            },
+            "text": [
+                f"update {update:,}, all held-out speech<br>{number(value)}{unit}"
+                for (update, _v), value in zip(whole, ends, strict=True)
+            ],
+            "hovertemplate": "%{text}<extra></extra>",
+        },
     ]
-    figure["layout"]["shapes"] = [_level(value, dash, palette) for value, _name, dash in levels]
+    figure["layout"]["shapes"] = [level_line(value, dash, palette) for value, _name, dash in levels]
     figure["layout"]["annotations"] += _level_labels(
         [(value, name) for value, name, _dash in levels], limits, figure["layout"], palette, compact
     )
@@ -217,82 +186,6 @@ def loss_figure(
     return figure
 
 
-def probe_figure(
-    probe: Probe,
-    results: Sequence[Result],
-    looks: dict[str, Style],
-    *,
-    scheme: theme.Scheme = "light",
-    compact: bool = False,
-) -> dict[str, Any]:
-    """What a probe reads from every layer, over the features that learned nothing."""
-    figure = lens_figure(
-        results,
-        probe.measure,
-        looks=looks,
-        scheme=scheme,
-        compact=compact,
-        height=380 if compact else 440,
-    )
-    level = next((v for r in results if (v := probe.level(r)) is not None), None)
-    if level is None:
-        return figure
-    layout, palette = figure["layout"], theme.PALETTES[scheme]
-    low, high = layout["yaxis"]["range"]
-    pad = 0.06 * (high - low)
-    layout["yaxis"]["range"] = limits = [min(low, level - pad), max(high, level + pad)]
-    layout["shapes"] = [*layout["shapes"], _level(level, "1px,4px", palette)]
-    side = 1 if level <= (limits[0] + limits[1]) / 2 else -1
-    layout["annotations"] = [
-        *layout["annotations"],
-        {
-            "text": f"{probe.chance_is}, {shown(probe.measure, level)}",
-            "x": 0,
-            "xref": "paper",
-            "xanchor": "left",
-            "xshift": 4,
-            "y": level,
-            "yshift": 10 * side,
-            "showarrow": False,
-            "font": {"family": theme.SANS, "size": 12, "color": palette.soft},
-        },
-    ]
-    return figure
-
-
-def probe_sentences(probe: Probe, model: str, results: Sequence[Result]) -> list[str]:
-    """What the figure of a probe shows, computed from its results; the first is its title."""
-    own = next((r for r in results if r.model.name == model), None)
-    if own is None:
-        return []
-    best = max if probe.higher_is_better else min
-    known = _known(own, probe.measure)
-    if not known:
-        return [f"{probe.title}: not defined for this model."]
-    value, layer = best(known, key=lambda pair: pair[0])
-    told = f"Best at layer {layer}: {shown(probe.measure, value)}"
-    others = []
-    for result in results:
-        values = [v for v, _layer in _known(result, probe.measure)]
-        if result is not own and values:
-            what = result.model.title if is_baseline(result.model) else (
-                "the same architecture as initialised" if is_random(result.model)
-                else result.model.title
-            )  # fmt: skip
-            others.append(f"{what} {shown(probe.measure, best(values))}")
-    level = probe.level(own)
-    if level is not None:
-        others.append(f"{probe.chance_is} {shown(probe.measure, level)}")
-    against = f"; {', '.join(others)}." if others else "."
-    corpus = own.corpus
-    speakers = f", {corpus.speakers} speakers" if corpus.speakers else ""
-    return [
-        f"{probe.title}: every layer of {own.model.title}.",
-        told + against,
-        f"Measured on {corpus_title(corpus.name)} ({duration(corpus.seconds)}{speakers}).",
-    ]
-
-
 def curve_table(card: TrainingCard) -> Table:
     """Every held-out evaluation, a row an update."""
     names = [
@@ -309,12 +202,6 @@ def curve_table(card: TrainingCard) -> Table:
 
 def _cell(name: str, value: Any) -> str:
     return shown(name, value) if isinstance(value, int | float) else ""
-
-
-def _known(result: Result, measure: str) -> list[tuple[float, str]]:
-    curve = result.measures.get(measure)
-    values = curve.mean if curve else []
-    return [(v, n) for v, n in zip(values, result.layers, strict=False) if v is not None]
 
 
 def _is_share(metric: str) -> bool:
@@ -374,7 +261,8 @@ def _frame(
     }
 
 
-def _level(value: float, dash: str, palette: theme.Palette) -> dict[str, Any]:
+def level_line(value: float, dash: str, palette: theme.Palette) -> dict[str, Any]:
+    """A line across at a value that needs no model."""
     return {
         "type": "line",
         "xref": "paper",

@@ -10,15 +10,8 @@ from dash import html
 
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.dashboard import theme, urls
-from insidessl_dash.dashboard.figures.cards import (
-    PROBES,
-    Probe,
-    curve_table,
-    ending,
-    probe_sentences,
-    score_sentences,
-    shown,
-)
+from insidessl_dash.dashboard.figures.cards import curve_sentences, curve_table, ending, shown
+from insidessl_dash.dashboard.figures.probes import PROBES, Probe, probe_sentences
 from insidessl_dash.dashboard.figures.style import Style
 from insidessl_dash.dashboard.figures.words import corpus_title, duration, first_up, layer_table
 from insidessl_dash.dashboard.pages.dynamics import SIZE_TITLES, caption_children
@@ -38,7 +31,8 @@ from insidessl_dash.results.training_card import Score, TrainingCard
 Looks = Mapping[theme.Scheme, Mapping[str, Style]]
 _GROUPS = {**SIZE_TITLES, "baseline": "Baselines"}
 _ABOUT = {
-    "nano": "Trained by this project and shipped with it.",
+    "nano": "Trained by this project and shipped with it; of ablations the results ship, and the "
+    "weights can be trained again.",
     "base": "Public models; their weights are fetched from their hub the first time.",
     "large": "Public models; their weights are fetched from their hub the first time.",
     "baseline": "Features that learned nothing.",
@@ -216,7 +210,7 @@ def _training(card: TrainingCard) -> Children:
     if score:
         parts = [_figures_of(score), *parts]
         if card.curve(score.metric):
-            parts.append(_figure(HELD_OUT, score_sentences(score)))
+            parts.append(_figure(HELD_OUT, curve_sentences(card, score)))
     if card.loss():
         parts.append(
             _figure(
@@ -352,10 +346,10 @@ def _where_next(entry: Entry) -> html.P:
         href=f"/{urls.query({'sizes': sizes or None})}#dynamics",
         className="button",
     )
-    return html.P(
-        [curves, html.A("Your audio through it", href="/#analyze", className="button")],
-        className="card-actions",
-    )
+    if entry.without_weights:
+        return html.P(curves, className="card-actions")
+    yours = html.A("Your audio through it", href="/#analyze", className="button")
+    return html.P([curves, yours], className="card-actions")
 
 
 def _section(title: str, children: Children) -> html.Section:

@@ -13,12 +13,8 @@ from insidessl_dash.core.errors import UnknownModelError
 from insidessl_dash.core.lenses import LENSES
 from insidessl_dash.dashboard import theme, urls
 from insidessl_dash.dashboard.callbacks.choice import Catalogue
-from insidessl_dash.dashboard.figures.cards import (
-    PROBES,
-    held_out_figure,
-    loss_figure,
-    probe_figure,
-)
+from insidessl_dash.dashboard.figures.cards import held_out_figure, loss_figure
+from insidessl_dash.dashboard.figures.probes import PROBES, probe_figure
 from insidessl_dash.dashboard.figures.style import is_baseline
 from insidessl_dash.dashboard.pages import models as page
 from insidessl_dash.dashboard.pages import shell
