@@ -1,9 +1,10 @@
 """What the training loop costs beside its arithmetic: ``python benchmarks/training.py``.
 
 For each recipe, on synthetic speech and the true Nano shapes, it takes the same updates twice in
-turn: as the loop does (batch from the memory map, loss, backward, clipping, optimiser, log, state)
-and bare (loss and backward alone, on batches made beforehand). Printed is seconds of audio a second
-of the loop, and its ratio to the bare passes (1: nothing is lost).
+turn: as the loop does (batch from the memory map, loss, backward, clipping, optimiser, log, and the
+share of an update in saving the state, which is every 250) and bare (loss and backward alone, on
+batches made beforehand). Checkpoints, which are few, are not in it. Printed is seconds of audio a
+second of the loop, and its ratio to the bare passes (1: nothing is lost).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from insidessl_dash.corpora.manifest import Corpus
 from insidessl_dash.pretraining.data import prepare
 from insidessl_dash.pretraining.loop import Run
 from insidessl_dash.pretraining.recipes import RECIPES, recipe_class
+
+SAVED_EVERY = 250
 
 
 def speech(folder: Path) -> Corpus:
@@ -65,6 +68,9 @@ def measure(
         return time.perf_counter()
 
     run._step()
+    start = now()
+    run._save_state()
+    saving = (now() - start) / SAVED_EVERY
     loop, plain, seconds = [], [], []
     for _ in range(updates):
         batch = run.batches(run.update)
@@ -72,8 +78,8 @@ def measure(
         start = now()
         bare(batch)
         middle = now()
-        run._step()
-        loop.append(now() - middle)
+        run._append(run._step())
+        loop.append(now() - middle + saving)
         plain.append(middle - start)
         seconds.append(batch[0].size / SAMPLE_RATE)
     rate = sum(seconds) / sum(loop)

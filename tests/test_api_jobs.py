@@ -84,6 +84,7 @@ def test_a_model_without_its_weights_is_refused_at_once(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "card.json").write_text("{}")
     client = server.test_client()
+    client.get(f"{API}/health")
     response = client.post(f"{API}/jobs", json=SPEC | {"models": ["mr-hubert-nano-b4a"]})
     assert "models rebuild mr-hubert-nano-b4a" in assert_error(response, 422)
     assert client.get(f"{API}/jobs").get_json()["jobs"] == []

@@ -457,6 +457,25 @@ def test_a_member_whose_run_was_extended_is_rebuilt_in_the_same_stretches(
     cli.rebuild("hubert-nano", ["x"], tmp_path / "new", resume=True)
 
 
+def test_a_member_is_not_rebuilt_from_another_teacher(
+    start: Callable[..., Run], corpus: Corpus, data: SpeechData, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    name = "hubert-nano-it2"
+    run = start("old", _settings(name), name=name)
+    run.train(silent, until=1)
+    card = training_card(run, corpus, "one CPU", "CC0-1.0") | {"teacher_weights_sha256": "0" * 64}
+    place = tmp_path / "shipped" / "models" / name
+    place.mkdir(parents=True)
+    (place / "card.json").write_text(json.dumps(card))
+    monkeypatch.setattr(cli, "settings", lambda: SimpleNamespace(precomputed=tmp_path / "shipped"))
+    monkeypatch.setattr("insidessl_dash.notebook.open_audio", lambda _audio: corpus)
+    monkeypatch.setattr("insidessl_dash.pretraining.data.prepare", lambda *_args, **_more: data)
+    with pytest.raises(TrainingError, match="ships another teacher"):
+        cli.rebuild(name, ["x"], tmp_path / "new")
+    assert not (tmp_path / "new" / "run.json").exists()
+
+
 @pytest.mark.parametrize("at", [4, 6])
 @pytest.mark.parametrize("what", ["evaluate", "export"])
 def test_a_checkpoint_that_was_interrupted_is_made_when_the_run_goes_on(

@@ -170,7 +170,7 @@ def _held_out_speakers(model: str) -> set[str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"--held-out-of {model}: no shipped card of that name lists held-out speakers. "
-            "Name a shipped member of the Nano family, or give --test."
+            "Name a shipped member of the Nano family, or choose the speech without it (--help)."
         ) from error
 
 
@@ -178,8 +178,8 @@ def _held_out(corpus: Corpus, model: str) -> Corpus:
     speakers = _held_out_speakers(model)
     if not speakers & {u.speaker for u in corpus.utterances}:
         raise ConfigError(
-            f"{corpus.name} has none of the speakers that {model} held out: name other speech to "
-            "test on with --test."
+            f"{corpus.name} has none of the speakers that {model} held out: name a corpus that "
+            "has, or choose the speech without --held-out-of (--help)."
         )
     return corpus.select(lambda u: u.speaker in speakers, f"{corpus.name}-held-out")
 

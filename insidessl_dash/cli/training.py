@@ -91,7 +91,7 @@ def rebuild(
         train(
             card["name"], given, data, exclude, out_folder, out_folder / "cache",
             resume=resume or place > 0, extend=place > max(0, begun - 1), threads=threads,
-            licence=card["data"]["licence"], digest=card["data"]["digest"],
+            licence=card["data"]["licence"], like=card,
             until=None if last else stretches[place + 1]["from_update"],
         )  # fmt: skip
 
@@ -109,7 +109,7 @@ def train(
     threads: int | None = None,
     licence: str | None = None,
     ship_to: Path | None = None,
-    digest: str | None = None,
+    like: dict[str, Any] | None = None,
     until: int | None = None,
 ) -> None:
     """Prepare the speech, run the recipe to its last update, write weights and card.
@@ -123,12 +123,12 @@ def train(
         folder: Of the run.
         cache: For decoded audio and targets.
         resume, extend, threads, licence, ship_to: As for `pretrain`.
-        digest: Of the data that it must be.
+        like: A card whose data and teacher it must have.
         until: Stop at this update, with nothing shipped: the run is to be extended from there.
 
     Raises:
         ConfigError: No such recipe, or a setting outside its range.
-        TrainingError: The data cannot be used, or is not what `digest` says.
+        TrainingError: The data cannot be used, or it or a teacher is not that of `like`.
     """
     import torch
 
@@ -163,16 +163,20 @@ def train(
             seed=chosen.seed,
             progress=progress,
         )
-        if digest is not None and speech.digest != digest:
+        if like and speech.digest != like["data"]["digest"]:
             raise TrainingError(
                 "This is not the audio that the card names (digest "
-                f"{speech.digest[:12]}, the card says {digest[:12]}): give the same corpora, and "
-                "leave out the same ones."
+                f"{speech.digest[:12]}, the card says {like['data']['digest'][:12]}): give the "
+                "same corpora, and leave out the same ones."
             )
-        run = Run(
-            kind(speech, chosen, cache, progress),
-            speech, chosen, folder, device, resume, extend,
-        )  # fmt: skip
+        recipe = kind(speech, chosen, cache, progress)
+        for part, value in recipe.depends_on().items():
+            if like and like.get(part, value) != value:
+                raise TrainingError(
+                    f"The card says {part} {like[part][:12]}, here it is {value[:12]}: this "
+                    "installation ships another teacher than the member was trained with."
+                )
+        run = Run(recipe, speech, chosen, folder, device, resume, extend)
         try:
             run.train(progress, until=until)
         except (InsideSSLError, KeyboardInterrupt) as error:
