@@ -20,7 +20,7 @@ from insidessl_dash.dashboard.figures.notes import spread
 from insidessl_dash.dashboard.figures.own import own_caption, utterance_table
 from insidessl_dash.dashboard.figures.points import Line
 from insidessl_dash.dashboard.figures.style import styles
-from insidessl_dash.dashboard.figures.words import caption, layer_table
+from insidessl_dash.dashboard.figures.words import Layered, caption, layer_notes, layer_table
 from insidessl_dash.results.schema import ModelInfo, Result
 
 ENTROPY = lens("entropy")
@@ -333,6 +333,28 @@ def test_the_caption_of_many_models_names_those_that_stand_out() -> None:
     ends = {r.model.title: r.curve().mean[-1] for r in results if r.model.name != "melspec"}
     assert f"({max(ends, key=ends.get)})" in " ".join(sentences)
     assert f"({min(ends, key=ends.get)})" in " ".join(sentences)
+
+
+def test_the_caption_tells_once_of_layers_that_are_unlike_the_others() -> None:
+    layers = ["T0", "T1", "T2", "T3"]
+    whole = [True] * 4
+    notes = layer_notes(
+        [
+            Layered("Plain", layers, [50.0] * 4, whole),
+            Layered("Two rates", layers, [50.0, 25.0, 25.0, 50.0], whole),
+            Layered("And again", layers, [50.0, 25.0, 25.0, 50.0], whole),
+            Layered("Speaker", layers, [100.0, 100.0, 100.0, 0.0], [True, True, True, False]),
+            Layered("Sister", layers, [100.0, 100.0, 100.0, 0.0], [True, True, True, False]),
+            Layered("Odd", layers, [50.0] * 4, [False, True, True, True]),
+            Layered("Not computed", layers, [50.0] * 4, [False] * 4),
+        ]
+    )
+    assert notes == [
+        "Layers T1, T2 of Two rates and And again have a frame every 40 ms: of those an utterance "
+        "has fewer.",
+        "Layer T3 of Speaker and Sister is one vector an utterance, without a path or a spread.",
+        "Layer T0 of Odd has no value: not defined there.",
+    ]
 
 
 def test_the_caption_warns_of_different_audio() -> None:

@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
+CARD = "mr-hubert-nano"
 DEMO = ROOT / "precomputed" / "demo" / "audio"
 
 
@@ -120,6 +121,15 @@ def main() -> None:
                         page.locator("#analyze").screenshot(
                             path=IMAGES / f"analyze-{width}-{scheme}.png"
                         )
+                    page.close()
+                    page = browser.new_page(
+                        viewport={"width": width, "height": 900},
+                        color_scheme=scheme,  # type: ignore[arg-type]
+                    )
+                    page.goto(f"{found.group()}models/{CARD}")
+                    page.wait_for_selector("#card-phone_probe .scatterlayer .trace")
+                    page.wait_for_load_state("networkidle")
+                    page.screenshot(path=IMAGES / f"card-{width}-{scheme}.png", full_page=True)
                     page.close()
             browser.close()
         finally:

@@ -324,7 +324,7 @@ BUILT_IN: tuple[ModelCard, ...] = (
     ),
     _mr_hubert(
         "mr-hubert-nano-b4a",
-        "MR-HuBERT Nano without the loss at 40 ms",
+        "MR-HuBERT Nano, B4-a",
         "at 20 ms alone, the four middle blocks at 40 ms without a loss of their own (ablation "
         "B4-a)",
         _ABLATION,
@@ -332,7 +332,7 @@ BUILT_IN: tuple[ModelCard, ...] = (
     *_with_untrained(  # of the other two the initialisation is alike; this one has other blocks
         _mr_hubert(
             "mr-hubert-nano-b5a",
-            "MR-HuBERT Nano at one rate",
+            "MR-HuBERT Nano, B5-a",
             "twice at 20 ms: nothing is ever at a lower rate (ablation B5-a)",
             _ABLATION,
         )

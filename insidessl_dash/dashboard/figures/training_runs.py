@@ -12,11 +12,11 @@ from insidessl_dash.dashboard import theme
 from insidessl_dash.dashboard.figures.insights import SHALLOW, at_update
 from insidessl_dash.dashboard.figures.points import number
 from insidessl_dash.dashboard.figures.words import (
+    Layered,
     Table,
     corpus_title,
     duration,
-    slow_layers,
-    undefined_layers,
+    layer_notes,
 )
 from insidessl_dash.results.schema import Curve
 from insidessl_dash.results.trajectories import Surface, Trajectory
@@ -119,14 +119,17 @@ def captions(panels: Sequence[Panel], measure: str) -> tuple[list[str], list[str
         sentences.append(
             f"The thin dashed line is MelSpec on the same audio, at {number(baseline.mean[0])}."
         )
+    sentences += layer_notes(
+        Layered(
+            panel.title,
+            panel.trajectory.layers,
+            panel.trajectory.frame_rates_hz,
+            [bool(layer.any()) for layer in np.isfinite(panel.surface(measure).mean).T],
+        )
+        for panel in panels
+    )
     for panel in panels:
-        found = panel.trajectory
-        what = (panel.title, found.layers, found.frame_rates_hz)
-        defined = [bool(layer.any()) for layer in np.isfinite(panel.surface(measure).mean).T]
-        sentences += [
-            text for text in (slow_layers(*what), undefined_layers(*what, defined)) if text
-        ]
-        sentences += found.left_out
+        sentences += panel.trajectory.left_out
     if first.note:
         sentences.append(first.note)
     mapped = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from insidessl_dash.core.lenses import LensInfo, MeasureInfo
@@ -88,17 +88,15 @@ def caption(
         sentences += _together(layered, measure)
     sentences += _against_baseline(shown, layered, measure)
     learned = [r for r in layered if not is_random(r.model)]
-    slow = [slow_layers(r.model.title, r.layers, r.frame_rates_hz) for r in learned]
-    without = [
-        undefined_layers(
+    sentences += layer_notes(
+        Layered(
             r.model.title,
             r.layers,
             r.frame_rates_hz,
             [value is not None for value in r.measures[measure.name].mean],
         )
         for r in learned
-    ]
-    sentences += [text for text in slow + without if text]
+    )
     if band != "none" and any(n > 1 for n in counts):
         sentences.append(_BANDS[band])
     digests = {r.corpus.digest for r in shown}
@@ -111,30 +109,75 @@ def caption(
     return sentences
 
 
-def slow_layers(title: str, layers: Sequence[str], rates: Sequence[float]) -> str:
-    """Which layers of a model have fewer frames a second than its others; "" where none has."""
-    slow = [name for name, rate in zip(layers, rates, strict=True) if 0 < rate < max(rates)]
-    if not slow:
-        return ""
-    shift = 1000 / min(rate for rate in rates if rate > 0)
-    return (
-        f"Layers {', '.join(slow)} of {title} have a frame every {shift:g} ms: their points are of "
-        "those frames, of which an utterance has fewer."
-    )
+@dataclass(frozen=True)
+class Layered:
+    """A model's layers as a caption tells of them.
+
+    Attributes:
+        title: Of the model.
+        layers: Names, shallow to deep.
+        rates: Frames a second; 0 where a layer is one vector an utterance.
+        defined: Whether a layer has a value of the measure that is shown.
+    """
+
+    title: str
+    layers: Sequence[str]
+    rates: Sequence[float]
+    defined: Sequence[bool]
 
 
-def undefined_layers(
-    title: str, layers: Sequence[str], rates: Sequence[float], defined: Sequence[bool]
-) -> str:
-    """Which layers of a model have no value, and why; "" where all have one."""
-    without = [name for name, is_there in zip(layers, defined, strict=True) if not is_there]
-    if not without or not any(defined):
-        return ""
-    vectors = [name for name, rate in zip(layers, rates, strict=True) if rate == 0]
-    names = ", ".join(without)
-    if without == vectors:
-        return f"Layer {names} of {title} is one vector an utterance, without a path or a spread."
-    return f"{title} has no value at layer{'s' * (len(without) > 1)} {names}: not defined there."
+def layer_notes(models: Iterable[Layered]) -> list[str]:
+    """Which layers have fewer frames than the others of their model, and which have no value.
+
+    Models of which the same is to be said share a sentence.
+    """
+    slow: dict[tuple[tuple[str, ...], float], list[str]] = {}
+    vectors: dict[tuple[str, ...], list[str]] = {}
+    without: dict[tuple[str, ...], list[str]] = {}
+    for model in models:
+        rates = dict(zip(model.layers, model.rates, strict=True))
+        slower = tuple(name for name, rate in rates.items() if 0 < rate < max(rates.values()))
+        if slower:
+            shift = 1000 / min(rate for rate in rates.values() if rate > 0)
+            slow.setdefault((slower, shift), []).append(model.title)
+        there = zip(model.layers, model.defined, strict=True)
+        absent = tuple(name for name, is_there in there if not is_there)
+        if absent and any(model.defined):
+            kind = vectors if all(rates[name] == 0 for name in absent) else without
+            kind.setdefault(absent, []).append(model.title)
+    return [
+        *(
+            f"{_layers(names)} of {_and(titles)} {_have(names)} a frame every {shift:g} ms: of "
+            "those an utterance has fewer."
+            for (names, shift), titles in slow.items()
+        ),
+        *(
+            f"{_layers(names)} of {_and(titles)} is one vector an utterance, without a path or a "
+            "spread."
+            for names, titles in vectors.items()
+        ),
+        *(
+            f"{_layers(names)} of {_and(titles)} {_have(names)} no value: not defined there."
+            for names, titles in without.items()
+        ),
+    ]
+
+
+def _layers(names: Sequence[str]) -> str:
+    return f"Layer{'s' * (len(names) > 1)} {', '.join(names)}"
+
+
+def _have(names: Sequence[str]) -> str:
+    return "have" if len(names) > 1 else "has"
+
+
+def _and(names: Sequence[str]) -> str:
+    """A list as a sentence has it.
+
+    >>> _and(["a"]), _and(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _opening(shown: Sequence[Result], measure: MeasureInfo, counts: list[int]) -> str:
