@@ -271,6 +271,10 @@ def test_damaged_and_absent_cards_cost_the_page_nothing(
     assert installation.client.get(urls.training_card("wavlm-base")).status_code == 404
 
 
+def test_the_list_is_there_with_a_slash_too(installation: SimpleNamespace) -> None:
+    assert text(installation.client, f"{urls.MODELS}/") == text(installation.client, urls.MODELS)
+
+
 def test_an_unknown_model_has_a_page_and_a_way_back(installation: SimpleNamespace) -> None:
     said = text(installation.client, "/models/hubert-nanoo", 404)
     assert "Did you mean hubert-nano" in said

@@ -139,6 +139,7 @@ def held_out_figure(
             "type": "scatter",
             "mode": "markers",
             "name": f"{score.title}, all held-out speech",
+            "cliponaxis": False,
             "x": [update + 1 for update, _value in whole],
             "y": ends,
             "marker": {

@@ -99,7 +99,7 @@ def register_cards(server: Flask, catalogue: Catalogue, asset: Callable[[str], s
     def known(name: str) -> ModelCard:
         return registry.get(name[:64])
 
-    @server.route(urls.MODELS)
+    @server.route(urls.MODELS, strict_slashes=False)
     def list_of_models() -> Response:
         looks = {scheme: catalogue.looks(scheme) for scheme in theme.PALETTES}
         main = markup(page.index([entry_of(card) for card in catalogue.cards()], looks))
