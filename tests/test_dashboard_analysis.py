@@ -69,6 +69,14 @@ def test_an_analysis_is_drawn_over_the_references(mine: Any) -> None:
     assert update["shown"]["values"]["job"] == "0123"
 
 
+def test_references_are_of_the_models_that_were_asked(mine: Any) -> None:
+    services, done = mine
+    of_whisper = [key for key in done["results"] if "whisper" in services.store.get(key).model.name]
+    drawn = own((services, {**done, "results": of_whisper}))["figure"]["data"]
+    models = {t["meta"]["model"] for t in drawn if t.get("meta", {}).get("role") == "reference"}
+    assert models == {"whisper-base", "melspec"}
+
+
 def test_names_of_files_are_text_never_markup(mine: Any) -> None:
     table = own(mine)["paint"][ids.OWN_TABLE]
     assert "<img" not in table

@@ -150,7 +150,7 @@ def update(
     layers = _layers(mine)
     layer = str(asked["layer"]) if asked["layer"] in layers else "mean"
     scheme, compact = read(screen)
-    muted = catalogue.results(lens, corpus, mine[0].config)
+    muted = catalogue.beside(mine, catalogue.results(lens, corpus, mine[0].config))
     lines = [*(Line(r, "reference") for r in muted), *(Line(r, "own") for r in mine)]
     figure = lens_figure(
         lines,

@@ -93,6 +93,15 @@ class Catalogue:
                 newest[model.name] = result
         return list(newest.values())
 
+    def beside(self, own: Sequence[Result], results: Sequence[Result]) -> list[Result]:
+        """Of results on other audio what to see one's own over.
+
+        The same models, trained and as initialised, and baselines.
+        """
+        names = {result.model.name for result in own}
+        names |= {card.name for card in self.cards() if card.base in names}
+        return [r for r in results if r.model.name in names or is_baseline(r.model)]
+
     def lacking(self, found: Sequence[Result], sizes: Sequence[str]) -> list[ModelCard]:
         """Usable models of these sizes, and baselines, that are not among the results."""
         names = {result.model.name for result in found}
