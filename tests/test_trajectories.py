@@ -17,7 +17,9 @@ from insidessl_dash.core.errors import ConflictError, NotFoundError
 from insidessl_dash.core.settings import Settings
 from insidessl_dash.dashboard.routes.server import create_server
 from insidessl_dash.results import trajectories as module
-from insidessl_dash.results.trajectories import Training, Trajectories, to_csv, to_document
+from insidessl_dash.results.training_card import TrainingCard
+from insidessl_dash.results.trajectories import Trajectories
+from insidessl_dash.results.trajectory_export import to_csv, to_document
 
 
 @pytest.fixture
@@ -154,26 +156,29 @@ def test_other_perturbations_are_not_mixed_in(known: Trajectories, shipped: Path
 
 def test_the_card_tells_of_the_training(known: Trajectories, shipped: Path, home: Path) -> None:
     run = known.runs("demo")[0]
-    assert known.training(run) == Training()
+    assert known.training(run) is None
     card = shipped / "models" / "hubert-nano" / "card.json"
     card.parent.mkdir(parents=True)
-    card.write_text('{"seconds_of_audio_seen": 120.5, "updates": 100, "device": "a device"}')
-    assert known.training(run).seconds_seen == 120.5
-    assert known.training(run).device == "a device"
+    said = {"name": "hubert-nano", "seconds_of_audio_seen": 120.5, "device": "a device"}
+    card.write_text(json.dumps(said))
+    found = known.training(run)
+    assert found is not None
+    assert (found.seconds_of_audio_seen, found.device) == (120.5, "a device")
     card.write_text("[]")
-    assert known.training(run) == Training()
+    assert known.training(run) is None
     write_run(home)
     own = known.runs("demo")[1]
-    card.write_text('{"updates": 1}')
-    assert known.training(own) == Training(), "a card is of what ships, not of a run of that name"
+    card.write_text(json.dumps(said))
+    assert known.training(own) is None, "a card is of what ships, not of a run of that name"
 
 
 def test_the_exports_hold_every_number(known: Trajectories) -> None:
     found = known.get("demo", "hubert-nano", "curvature")
-    document = to_document(found, Training(seconds_seen=5.0))
+    document = to_document(found, TrainingCard(name="x", seconds_of_audio_seen=5.0))
     assert document["measures"]["folded"]["mean"][2][3] == value(2, 3)
     assert document["training"]["seconds_of_audio_seen"] == 5.0
     json.dumps(document, allow_nan=False)
+    assert set(to_document(found, None)["training"].values()) == {None}
     rows = list(csv.DictReader(io.StringIO(to_csv(found))))
     assert len(rows) == 2 * len(UPDATES) * 13
     row = next(r for r in rows if (r["measure"], r["update"], r["layer"]) == ("folded", "64", "12"))

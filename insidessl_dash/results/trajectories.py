@@ -9,9 +9,6 @@ never mixed in one trajectory. Only means and their intervals are held in memory
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
 import re
 import threading
@@ -25,16 +22,13 @@ from numpy.typing import NDArray
 from insidessl_dash.core.errors import ConflictError, NotFoundError
 from insidessl_dash.core.lenses import LENSES
 from insidessl_dash.results.schema import CorpusInfo, Curve, Result, depth_percent
+from insidessl_dash.results.training_card import TrainingCard, read_training_card
 
 log = logging.getLogger(__name__)
 
 OWN = "~"
 """Starts the id of a run that this installation computed, e.g. ``~my-run``."""
 
-CSV_FIELDS = (
-    "run", "corpus", "lens", "measure", "unit", "update", "layer", "depth_percent",
-    "mean", "ci95_low", "ci95_high", "n", "key",
-)  # fmt: skip
 _FILE = re.compile(
     r"(?P<member>.+)\.update-(?P<update>\d+)__(?P<lens>[a-z]+(?:_[a-z]+)*)(?:__(?P<option>[\w.-]+))?\.json"
 )
@@ -123,17 +117,6 @@ class Trajectory:
         return depth_percent(self.layers)
 
 
-@dataclass(frozen=True)
-class Training:
-    """What a shipped model's card says of its training; what it does not say is None or ""."""
-
-    seconds_seen: float | None = None
-    updates: int | None = None
-    device: str = ""
-    objective: str = ""
-    finished: bool | None = None
-
-
 @dataclass
 class _Folder:
     """One folder of results as last listed, and what was read from it."""
@@ -206,24 +189,9 @@ class Trajectories:
             folder.read[group] = stamp, made
         return made
 
-    def training(self, run: Run) -> Training:
-        """What the card of a shipped member says; all of it unknown for a run of one's own."""
-        path = self._models / run.member / "card.json"
-        if run.own or not path.is_file():
-            return Training()
-        try:
-            card = json.loads(path.read_bytes())
-            seconds, updates = card.get("seconds_of_audio_seen"), card.get("updates")
-            return Training(
-                seconds_seen=None if seconds is None else float(seconds),
-                updates=None if updates is None else int(updates),
-                device=str(card.get("device") or ""),
-                objective=str(card.get("objective") or ""),
-                finished=card.get("finished"),
-            )
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            log.warning("The card of %s cannot be read: %s", run.member, error)
-            return Training()
+    def training(self, run: Run) -> TrainingCard | None:
+        """The card of a shipped member; None for a run of one's own, or where there is none."""
+        return None if run.own else read_training_card(self._models / run.member)
 
     def _folder(self, place: Path, corpus: str) -> Path:
         """The folder of a corpus; a name that is none of the place's own folders has nothing."""
@@ -350,69 +318,3 @@ def _surface(curves: list[Curve]) -> Surface:
         high=np.array([[high for _low, high in row] for row in both], dtype=np.float64),
         n=min(curve.n for curve in curves),
     )
-
-
-def to_document(trajectory: Trajectory, training: Training) -> dict[str, Any]:
-    """A trajectory as JSON; the values of a measure are one row an update, None where undefined."""
-    run = trajectory.run
-    return {
-        "run": run.id,
-        "member": run.member,
-        "own": run.own,
-        "lens": trajectory.lens,
-        "config": trajectory.config,
-        "corpus": trajectory.corpus.model_dump(mode="json"),
-        "layers": trajectory.layers,
-        "depth_percent": [round(depth, 3) for depth in trajectory.depth_percent],
-        "updates": trajectory.updates,
-        "primary": trajectory.primary,
-        "measures": {
-            name: {
-                "title": surface.title,
-                "unit": surface.unit,
-                "n": surface.n,
-                "note": surface.note,
-                "mean": _rows(surface.mean),
-                "ci95_low": _rows(surface.low),
-                "ci95_high": _rows(surface.high),
-            }
-            for name, surface in trajectory.measures.items()
-        },
-        "keys": trajectory.keys,
-        "left_out": trajectory.left_out,
-        "provenance": {
-            "created": trajectory.created,
-            "devices": trajectory.devices,
-            "versions": trajectory.versions,
-            "seed": trajectory.seed,
-        },
-        "training": {
-            "seconds_of_audio_seen": training.seconds_seen,
-            "updates": training.updates,
-            "device": training.device,
-            "objective": training.objective,
-            "finished": training.finished,
-        },
-    }
-
-
-def to_csv(trajectory: Trajectory) -> str:
-    """A row a measure, update and layer under `CSV_FIELDS`; undefined values are empty."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_FIELDS)
-    depths = [round(depth, 3) for depth in trajectory.depth_percent]
-    for name, surface in trajectory.measures.items():
-        means, lows, highs = (_rows(a) for a in (surface.mean, surface.low, surface.high))
-        for row, update in enumerate(trajectory.updates):
-            for column, layer in enumerate(trajectory.layers):
-                writer.writerow(
-                    (trajectory.run.id, trajectory.corpus.name, trajectory.lens, name,
-                     surface.unit, update, layer, depths[column], means[row][column],
-                     lows[row][column], highs[row][column], surface.n, trajectory.keys[row])
-                )  # fmt: skip
-    return buffer.getvalue()
-
-
-def _rows(array: NDArray[np.float64]) -> list[list[float | None]]:
-    return [[float(x) if np.isfinite(x) else None for x in row] for row in array]

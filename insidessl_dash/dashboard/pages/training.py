@@ -16,7 +16,8 @@ from insidessl_dash.dashboard.figures.words import corpus_title, duration
 from insidessl_dash.dashboard.pages.dynamics import GRAPH_CONFIG, segment_data
 from insidessl_dash.dashboard.pages.insights import insight_card
 from insidessl_dash.dashboard.pages.parts import command, field, section, state
-from insidessl_dash.results.trajectories import Run, Training
+from insidessl_dash.results.training_card import TrainingCard
+from insidessl_dash.results.trajectories import Run
 
 LENS = urls.TrainingView.lens
 _LEAD = (
@@ -202,7 +203,7 @@ def _paper() -> html.Aside:
     )
 
 
-def provenance(panels: Sequence[Panel], facts: Sequence[Training]) -> html.Ul:
+def provenance(panels: Sequence[Panel], facts: Sequence[TrainingCard | None]) -> html.Ul:
     """A line a run: what was measured, after how much training, and where the numbers are."""
     return html.Ul(
         [_provenance(panel, known) for panel, known in zip(panels, facts, strict=True)],
@@ -210,17 +211,18 @@ def provenance(panels: Sequence[Panel], facts: Sequence[Training]) -> html.Ul:
     )
 
 
-def _provenance(panel: Panel, known: Training) -> html.Li:
+def _provenance(panel: Panel, known: TrainingCard | None) -> html.Li:
     found = panel.trajectory
     parts = [
         f"{len(found.updates)} checkpoints, updates {found.updates[0]:,} to "
         f"{found.updates[-1]:,}, measured on {corpus_title(found.corpus.name)}"
     ]
-    if known.seconds_seen is not None:
-        seen = f"{known.seconds_seen:,.0f} s ({duration(known.seconds_seen)}) of audio seen"
-        ended = "" if known.finished is not False else ", in a run that ended early"
-        parts.append(f"{seen} in {known.updates or found.updates[-1]:,} updates{ended}")
-    if known.device:
+    if known and known.seconds_of_audio_seen is not None:
+        seconds = known.seconds_of_audio_seen
+        seen = f"{seconds:,.0f} s ({duration(seconds)}) of audio seen"
+        ended = "" if known.finished else ", in a run that ended early"
+        parts.append(f"{seen} in {known.updates:,} updates{ended}")
+    if known and known.device:
         parts.append(f"trained on {known.device}")
     parts.append(f"computed {found.created[:10]} on {', '.join(found.devices)}, seed {found.seed}")
     links = [

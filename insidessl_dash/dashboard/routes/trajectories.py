@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 from insidessl_dash.dashboard import urls
 from insidessl_dash.dashboard.routes.errors import ErrorBody
 from insidessl_dash.dashboard.routes.services import Services
-from insidessl_dash.results.trajectories import Trajectories, Trajectory, to_csv, to_document
+from insidessl_dash.results.trajectories import Trajectories, Trajectory
+from insidessl_dash.results.trajectory_export import to_csv, to_document
 
 _NAME = r"^~?[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
