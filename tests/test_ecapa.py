@@ -20,13 +20,8 @@ from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.errors import ModelError
 from insidessl_dash.core.registry import Registry
 from insidessl_dash.encoders import load_encoder, sources
-from insidessl_dash.encoders.ecapa import (
-    LAYERS,
-    EcapaConfig,
-    EcapaTdnn,
-    SpeakerMel,
-    initialise,
-)
+from insidessl_dash.encoders.ecapa import LAYERS
+from insidessl_dash.encoders.ecapa_network import EcapaConfig, EcapaTdnn, SpeakerMel, initialise
 
 GOLDEN = Path(__file__).parent / "golden" / "ecapa_reference.npz"  # tools/ecapa_reference.py
 SMALL = EcapaConfig(channels=16, mfa_channels=24, attention_channels=6, se_channels=4, embedding=10)

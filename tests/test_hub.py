@@ -28,7 +28,7 @@ from insidessl_dash.core.errors import ModelError
 from insidessl_dash.core.types import file_sha256
 from insidessl_dash.corpora import downloads
 from insidessl_dash.encoders import load_encoder
-from insidessl_dash.encoders.ecapa import EcapaConfig, initialise
+from insidessl_dash.encoders.ecapa_network import EcapaConfig, initialise
 from insidessl_dash.results.schema import Result
 
 REPOSITORY = "some/hubert"

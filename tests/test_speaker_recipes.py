@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from insidessl_dash.core.errors import TrainingError
 from insidessl_dash.core.progress import silent
 from insidessl_dash.encoders import load_encoder
-from insidessl_dash.encoders.ecapa import EcapaConfig
+from insidessl_dash.encoders.ecapa_network import EcapaConfig
 from insidessl_dash.pretraining import dino, ecapa
 from insidessl_dash.pretraining.data import SpeechData
 from insidessl_dash.pretraining.dino import DinoRecipe, DinoSettings, crop_lengths, dino_loss

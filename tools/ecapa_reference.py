@@ -31,7 +31,8 @@ from insidessl_dash.audio import torchaudio_cpu  # noqa: F401  must precede spee
 from insidessl_dash.audio.decode import load
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.corpora.manifest import open_corpus
-from insidessl_dash.encoders.ecapa import WEIGHT_FILES, EcapaConfig, load_ecapa
+from insidessl_dash.encoders.ecapa import WEIGHT_FILES, load_ecapa
+from insidessl_dash.encoders.ecapa_network import EcapaConfig
 from insidessl_dash.encoders.weights import read_tensors
 
 from speechbrain.lobes.features import Fbank  # isort: skip

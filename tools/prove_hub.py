@@ -37,7 +37,7 @@ from made_hub import LocalHub
 from insidessl_dash.core.cards import ModelCard
 from insidessl_dash.core.catalogue import BUILT_IN
 from insidessl_dash.corpora import downloads
-from insidessl_dash.encoders.ecapa import EcapaConfig, initialise
+from insidessl_dash.encoders.ecapa_network import EcapaConfig, initialise
 
 CORPUS = "librispeech-test-clean"
 LARGE: dict[str, Any] = {

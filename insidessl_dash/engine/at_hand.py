@@ -33,7 +33,9 @@ def at_hand(card: ModelCard, registry: Registry) -> bool:
             base = registry.get(card.base or "")
         except InsideSSLError:
             return False
-        return at_hand(base, registry) or (_shipped(base, registry) / "config.json").is_file()
+        described = (_shipped(base, registry) / "config.json").is_file()
+        # An ECAPA-TDNN has its widths from its tensors: there the description is not enough.
+        return at_hand(base, registry) or (described and base.kind != "ecapa")
     source = card.local or card.source
     if not source:
         return False

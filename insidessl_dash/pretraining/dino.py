@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from insidessl_dash.core.types import SAMPLE_RATE, stable_seed
-from insidessl_dash.encoders.ecapa import EcapaTdnn
+from insidessl_dash.encoders.ecapa_network import EcapaTdnn
 from insidessl_dash.pretraining.ecapa import NANO, SpeakerRecipe, SpeakerSettings
 from insidessl_dash.pretraining.recipe import Batch, save_head
 

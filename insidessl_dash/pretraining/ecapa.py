@@ -24,13 +24,8 @@ from insidessl_dash.core.errors import TrainingError
 from insidessl_dash.core.files import write_json
 from insidessl_dash.core.progress import ProgressHook
 from insidessl_dash.core.types import Utterance, stable_seed
-from insidessl_dash.encoders.ecapa import (
-    MODEL_TYPE,
-    SHORTEST,
-    EcapaConfig,
-    EcapaTdnn,
-    SpeakerMel,
-)
+from insidessl_dash.encoders.ecapa import MODEL_TYPE
+from insidessl_dash.encoders.ecapa_network import SHORTEST, EcapaConfig, EcapaTdnn, SpeakerMel
 from insidessl_dash.pretraining.data import SpeechData
 from insidessl_dash.pretraining.recipe import Batch, Recipe, RunSettings, save_head
 
