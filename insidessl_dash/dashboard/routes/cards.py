@@ -16,8 +16,8 @@ from insidessl_dash.dashboard.callbacks.choice import Catalogue
 from insidessl_dash.dashboard.figures.cards import held_out_figure, loss_figure
 from insidessl_dash.dashboard.figures.probes import PROBES, probe_figure
 from insidessl_dash.dashboard.figures.style import is_baseline
-from insidessl_dash.dashboard.pages import models as page
-from insidessl_dash.dashboard.pages import shell
+from insidessl_dash.dashboard.pages import card as card_page
+from insidessl_dash.dashboard.pages import models, shell
 from insidessl_dash.dashboard.pages.markup import markup
 from insidessl_dash.engine.at_hand import ships_without_weights
 from insidessl_dash.results.schema import Result
@@ -55,11 +55,11 @@ def register_cards(server: Flask, catalogue: Catalogue, asset: Callable[[str], s
         names = _SCRIPTS if figures else ("js/1-page.js",)
         return "".join(f'<script src="{asset(name)}" defer></script>' for name in names)
 
-    def entry_of(card: ModelCard) -> page.Entry:
+    def entry_of(card: ModelCard) -> models.Entry:
         training = read_training_card(registry.precomputed / "models" / card.name)
         lenses = {lens.name for lens in LENSES}
         own = catalogue.store.find(model=card.name)
-        return page.Entry(
+        return models.Entry(
             card=card,
             training=training,
             results={p.lens: found for p in PROBES if (found := probed(p.lens, card, own))},
@@ -102,7 +102,7 @@ def register_cards(server: Flask, catalogue: Catalogue, asset: Callable[[str], s
     @server.route(urls.MODELS, strict_slashes=False)
     def list_of_models() -> Response:
         looks = {scheme: catalogue.looks(scheme) for scheme in theme.PALETTES}
-        main = markup(page.index([entry_of(card) for card in catalogue.cards()], looks))
+        main = markup(models.index([entry_of(card) for card in catalogue.cards()], looks))
         return make_response(shell.plain("Models", main, head(), tail(figures=False)), 200, _HTML)
 
     @server.route(f"{urls.MODELS}/<name>")
@@ -110,11 +110,11 @@ def register_cards(server: Flask, catalogue: Catalogue, asset: Callable[[str], s
         try:
             card = known(name)
         except UnknownModelError as error:
-            main = markup(page.unknown(str(error)))
+            main = markup(models.unknown(str(error)))
             text = shell.plain("Not found", main, head(), tail(figures=False))
             return make_response(text, 404, _HTML)
         looks = {scheme: catalogue.looks(scheme) for scheme in theme.PALETTES}
-        main = markup(page.page(entry_of(card), looks))
+        main = markup(card_page.page(entry_of(card), looks))
         text = shell.plain(
             card.title, main, head(), tail(figures=True), figures=urls.card_figures(card.name)
         )
@@ -140,11 +140,13 @@ def register_cards(server: Flask, catalogue: Catalogue, asset: Callable[[str], s
         if training:
             style, score = looks[entry.card.name], training.scored()
             if score and training.curve(score.metric):
-                figures[page.HELD_OUT] = held_out_figure(
+                figures[card_page.HELD_OUT] = held_out_figure(
                     training, score, style, scheme=scheme, compact=compact
                 )
             if training.loss():
-                figures[page.LOSS] = loss_figure(training, style, scheme=scheme, compact=compact)
+                figures[card_page.LOSS] = loss_figure(
+                    training, style, scheme=scheme, compact=compact
+                )
         return jsonify(figures)
 
     @server.route(f"{urls.MODELS}/<name>/card.json")
