@@ -6,6 +6,7 @@ import builtins
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,12 +26,13 @@ from insidessl_dash.core.registry import Registry
 from insidessl_dash.core.types import Utterance, file_sha256, stable_hash
 from insidessl_dash.corpora.manifest import Corpus
 from insidessl_dash.engine.at_hand import ships_without_weights
+from insidessl_dash.engine.flights import Flights
 from insidessl_dash.engine.own import MatrixPlan, decode_matrix, plan_matrix
 from insidessl_dash.engine.records import JobRecords
-from insidessl_dash.engine.run import Executor, Outcome, analyse
+from insidessl_dash.engine.run import Executor, analyse
 from insidessl_dash.engine.spec import ENDED, Job, JobSpec, MatrixSpec
 from insidessl_dash.engine.uploads import Uploads
-from insidessl_dash.engine.work import Flight, Work, in_their_words
+from insidessl_dash.engine.work import Work, in_their_words
 from insidessl_dash.results.own_matrices import OwnMatrices
 from insidessl_dash.results.provenance import now
 from insidessl_dash.results.store import Store
@@ -39,7 +41,7 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 4
 _MATRICES_AT_ONCE = 2
 _MOST_OPEN = 3  # matrices that one visitor may have under way
-_LOOK_EVERY = 5  # checks: word to cancel from the command line is looked for once a second
+_LOOK_EVERY_S = 1.0  # for word to cancel from the command line
 _KEEP_JOBS = 200
 
 
@@ -79,7 +81,7 @@ class JobService:
         self._jobs: dict[str, tuple[str, Job]] = {}
         self._cancelled: set[str] = set()
         self._closing = False
-        self._flights: dict[str, Flight] = {}
+        self._flights = Flights()
         self._pool = ThreadPoolExecutor(_AT_ONCE, "job")
         self._slow = ThreadPoolExecutor(_MATRICES_AT_ONCE, "matrix")
         self.matrices = OwnMatrices(store.home)
@@ -244,7 +246,22 @@ class JobService:
         each = len(corpus.utterances)
         for place, card in enumerate(cards):
             tell = partial(self._tell, job, rate, card.title, place * each)
-            outcome = self._share(job.id, card, corpus, spec, tell)
+            compute = partial(
+                analyse, card, corpus, spec.lenses, self.store, self.executor, seed=spec.seed,
+                private=spec.corpus is None, limits=spec.corpus is None,
+                command=spec.corpus or "FILE...",
+            )  # fmt: skip
+            key = stable_hash(
+                [
+                    card.model_dump(mode="json"),
+                    sorted(str(u.path) for u in corpus.utterances),
+                    [lens.model_dump() for lens in spec.lenses],
+                    spec.seed,
+                ]
+            )
+            outcome = self._flights.share(
+                key, compute, job.id, progress=tell, check=self._check(job.id)
+            )
             with self._lock:
                 job.results += [result.key for result in outcome.results]
                 job.warning = outcome.warning or job.warning
@@ -254,16 +271,6 @@ class JobService:
                         job.skipped[name] = in_their_words(utterance.error, job, corpus.utterances)
 
     def _decode(self, owner: str, plan: MatrixPlan, job: Job, rate: Rate) -> None:
-        looked = 0
-
-        def check() -> None:
-            nonlocal looked
-            looked += 1
-            if looked % _LOOK_EVERY == 0 and self._records.cancel_asked(job.id):
-                self._cancelled.add(job.id)
-            if job.id in self._cancelled:
-                raise Cancelled("Cancelled.")
-
         def begun(key: str) -> None:
             with self._lock:
                 job.results = [key]
@@ -271,8 +278,23 @@ class JobService:
         decode_matrix(
             plan, owner, self.matrices, self.executor,
             progress=partial(self._tell, job, rate, plan.task.card["title"], 0),
-            check=check, begun=begun,
+            check=self._check(job.id), begun=begun,
         )  # fmt: skip
+
+    def _check(self, job_id: str) -> Callable[[], None]:
+        """What raises `Cancelled` once a job is cancelled, here or from the command line."""
+        looked = time.monotonic()
+
+        def check() -> None:
+            nonlocal looked
+            if time.monotonic() - looked >= _LOOK_EVERY_S:
+                looked = time.monotonic()
+                if self._records.cancel_asked(job_id):
+                    self._cancelled.add(job_id)
+            if job_id in self._cancelled:
+                raise Cancelled("Cancelled.")
+
+        return check
 
     def _tell(
         self, job: Job, rate: Rate, title: str, before: int, step: str, done: float, _total: float
@@ -282,74 +304,6 @@ class JobService:
             job.remaining_s = rate.remaining_s(job.completed, job.total)
             if job.id not in self._cancelled:
                 job.step = f"{title}: {step}"
-
-    def _share(
-        self,
-        job_id: str,
-        card: ModelCard,
-        corpus: Corpus,
-        spec: JobSpec,
-        progress: Callable[[str, float, float], None],
-    ) -> Outcome:
-        """Compute, or wait for the job that is computing the same."""
-        key = stable_hash(
-            [
-                card.model_dump(mode="json"),
-                sorted(str(u.path) for u in corpus.utterances),
-                [lens.model_dump() for lens in spec.lenses],
-                spec.seed,
-            ]
-        )
-        with self._lock:
-            waiting = self._flights.get(key)
-            leads = waiting is None or waiting.abandoned
-            flight = Flight() if waiting is None or waiting.abandoned else waiting
-            self._flights[key] = flight
-            flight.watchers[job_id] = progress
-        if leads:
-            threading.Thread(
-                target=self._fly, args=(key, flight, card, corpus, spec), daemon=True
-            ).start()
-        waited = 0
-        while not flight.done.wait(0.05):
-            waited += 1
-            if waited % 20 == 0 and self._records.cancel_asked(job_id):
-                self._cancelled.add(job_id)
-            if job_id in self._cancelled:
-                with self._lock:
-                    flight.watchers.pop(job_id, None)
-                    flight.abandoned = not flight.watchers
-                raise Cancelled("Cancelled.")
-        if flight.error is not None:
-            raise flight.error
-        assert flight.outcome is not None
-        return flight.outcome
-
-    def _fly(
-        self, key: str, flight: Flight, card: ModelCard, corpus: Corpus, spec: JobSpec
-    ) -> None:
-        def tell(step: str, completed: float, total: float) -> None:
-            for watcher in list(flight.watchers.values()):
-                watcher(step, completed, total)
-
-        def check() -> None:
-            if flight.abandoned:
-                raise Cancelled("Cancelled.")
-
-        try:
-            flight.outcome = analyse(
-                card, corpus, spec.lenses, self.store, self.executor,
-                seed=spec.seed, progress=tell, check=check,
-                private=spec.corpus is None, limits=spec.corpus is None,
-                command=spec.corpus or "FILE...",
-            )  # fmt: skip
-        except BaseException as error:
-            flight.error = error
-        finally:
-            with self._lock:
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
-            flight.done.set()
 
     def _own(self, job_id: str, owner: str) -> Job:
         with self._lock:

@@ -1,27 +1,14 @@
-"""What a job takes, and a computation that several jobs may wait for."""
+"""What a job takes."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from insidessl_dash.core.progress import Rate
 from insidessl_dash.core.types import Utterance
-from insidessl_dash.engine.run import Outcome
 from insidessl_dash.engine.spec import Job
-
-
-class Flight:
-    """One computation that several jobs may wait for; cancelled when the last one leaves."""
-
-    def __init__(self) -> None:
-        self.watchers: dict[str, Callable[[str, float, float], None]] = {}
-        self.done = threading.Event()
-        self.outcome: Outcome | None = None
-        self.error: BaseException | None = None
-        self.abandoned = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The card of a model: how it learned, and what its layers hold. Plain HTML around a few figures."""
+"""A model's card: how it learned and what its layers hold, plain HTML around a few figures."""
 
 from __future__ import annotations
 
