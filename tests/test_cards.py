@@ -171,6 +171,7 @@ def test_the_line_is_of_one_set_and_what_is_of_all_stands_apart(
     said = text(installation.client, "/models/hubert-nano")
     assert "The line is of 60 of their utterances" in said
     assert "the diamonds are of all 480" in said
+    assert ">480<" in said, "a count is a whole number"
     assert note in said
 
 

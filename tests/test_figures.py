@@ -343,6 +343,7 @@ def test_the_caption_tells_once_of_layers_that_are_unlike_the_others() -> None:
             Layered("Plain", layers, [50.0] * 4, whole),
             Layered("Two rates", layers, [50.0, 25.0, 25.0, 50.0], whole),
             Layered("And again", layers, [50.0, 25.0, 25.0, 50.0], whole),
+            Layered("Three rates", layers, [100.0, 50.0, 25.0, 100.0], whole),
             Layered("Speaker", layers, [100.0, 100.0, 100.0, 0.0], [True, True, True, False]),
             Layered("Sister", layers, [100.0, 100.0, 100.0, 0.0], [True, True, True, False]),
             Layered("Odd", layers, [50.0] * 4, [False, True, True, True]),
@@ -352,6 +353,8 @@ def test_the_caption_tells_once_of_layers_that_are_unlike_the_others() -> None:
     assert notes == [
         "Layers T1, T2 of Two rates and And again have a frame every 40 ms: of those an utterance "
         "has fewer.",
+        "Layer T1 of Three rates has a frame every 20 ms: of those an utterance has fewer.",
+        "Layer T2 of Three rates has a frame every 40 ms: of those an utterance has fewer.",
         "Layer T3 of Speaker and Sister is one vector an utterance, without a path or a spread.",
         "Layer T0 of Odd has no value: not defined there.",
     ]

@@ -191,8 +191,7 @@ def dynamics(
     """The lenses at every checkpoint of a pre-training run; the dashboard then shows them."""
     folders = _checkpoints(checkpoints)
     run = _run_name(name or _folder_name(checkpoints))
-    cards = [_checkpoint_card(run, update, folder, family) for update, folder in folders]
-    _require_one_architecture(cards)
+    cards = _checkpoint_cards(run, folders, family)
     target = out_folder or settings().home / "dynamics"
     for (update, _folder), card in zip(folders, cards, strict=True):
         results = _analyse([corpus], [card], lens, None, seed, listed=False)
@@ -228,29 +227,26 @@ def _run_name(name: str) -> str:
     return plain
 
 
-def _checkpoint_card(run: str, update: int, folder: Path, family: str) -> ModelCard:
+def _checkpoint_cards(run: str, folders: list[tuple[int, Path]], family: str) -> list[ModelCard]:
+    """A card for each checkpoint; one run is one model, so they differ in nothing but weights."""
     from insidessl_dash.core.cards import ModelCard
     from insidessl_dash.encoders.loading import KNOWN_FAMILIES, family_and_kind, model_type
 
-    card = ModelCard(
-        name=f"{run}.update-{update}",
-        title=f"update {update:,}",
-        family=family or "unknown",
-        size="nano",
-        kind="transformers",
-        source=str(folder),
-    )
-    read, kind = family_and_kind(model_type(card))
-    if family in KNOWN_FAMILIES and family != read:
-        raise ConfigError(f"--family {family}: {folder.name} is of the family {read}.")
-    return card.model_copy(update={"family": family or read, "kind": kind})
-
-
-def _require_one_architecture(cards: list[ModelCard]) -> None:
-    """One run is one model: its checkpoints differ in nothing but the weights."""
-    from insidessl_dash.encoders.loading import model_type
-
-    types = {card.title: model_type(card) for card in cards}
+    cards, types = [], {}
+    for update, folder in folders:
+        card = ModelCard(
+            name=f"{run}.update-{update}",
+            title=f"update {update:,}",
+            family=family or "unknown",
+            size="nano",
+            kind="transformers",
+            source=str(folder),
+        )
+        types[card.title] = model_type(card)
+        read, kind = family_and_kind(types[card.title])
+        if family in KNOWN_FAMILIES and family != read:
+            raise ConfigError(f"--family {family}: {folder.name} is of the family {read}.")
+        cards.append(card.model_copy(update={"family": family or read, "kind": kind}))
     (usual, _count), *others = Counter(types.values()).most_common()
     if others:
         odd = next(title for title, kind in types.items() if kind != usual)
@@ -258,6 +254,7 @@ def _require_one_architecture(cards: list[ModelCard]) -> None:
             f"{odd} is a {types[odd]} and other checkpoints here are {usual}: they are of more "
             "than one run. Keep those of one run in the folder."
         )
+    return cards
 
 
 def _refuse_another_run(results: Results, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""``pretrain``."""
+"""``pretrain`` and ``models rebuild``."""
 
 from __future__ import annotations
 

@@ -53,21 +53,12 @@ def _nano(name: str, family: str, title: str, objective: str, paper: str) -> Mod
 
 def _mr_hubert(name: str, title: str, how: str, not_for: str) -> ModelCard:
     """MR-HuBERT Nano, or one of its ablations."""
-    return ModelCard(
-        name=name,
-        title=title,
-        kind="mr-hubert",
-        family="mr-hubert",
-        size="nano",
-        layers=12,
-        source=f"shipped:{name}",
-        objective=f"masked prediction of k-means clusters of layer 8 of hubert-nano, {how}; at the "
-        "start unmasked frames count too",
-        data=_FEW_HOURS,
-        licence="Apache-2.0",
-        paper="arXiv:2310.02720",
-        not_for=not_for,
+    objective = (
+        f"masked prediction of k-means clusters of layer 8 of hubert-nano, {how}; at the start "
+        "unmasked frames count too"
     )
+    card = _nano(name, "mr-hubert", title, objective, "arXiv:2310.02720")
+    return card.model_copy(update={"kind": "mr-hubert", "not_for": not_for})
 
 
 def _with_untrained(card: ModelCard) -> tuple[ModelCard, ModelCard]:

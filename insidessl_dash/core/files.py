@@ -6,11 +6,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from insidessl_dash.core.errors import StorageError
 
@@ -24,21 +27,34 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: The disk is full, or the folder cannot be written.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
-    except OSError as error:
-        raise storage_error(path, error) from error
-    temporary = Path(name)
+        temporary = Path(name)
+        try:
+            yield temporary
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around a write of `path`: what goes wrong says what to do, whichever library writes.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
+    """
     try:
-        yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        yield
+    except SafetensorError as error:  # it has the system's number of the error in its text alone
+        found = re.search(r"os error (\d+)", str(error))
+        number = int(found.group(1)) if found else errno.EIO
+        raise storage_error(path, OSError(number, str(error))) from error
     except OSError as error:
         raise storage_error(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def owner_folder(owner: str) -> str:

@@ -124,7 +124,7 @@ LENSES: tuple[LensInfo, ...] = (
         title="Curvature",
         short="Curvature",
         summary=(
-            "How sharply a layer's path through its space turns from one 20 ms step to the next: "
+            "How sharply a layer's path through its space turns from one frame to the next: "
             "the mean angle between successive differences of frames."
         ),
         measures=(

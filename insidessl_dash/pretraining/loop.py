@@ -6,11 +6,9 @@ and resumed takes the same steps as one that was not.
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
-import re
 import signal
 import threading
 import time
@@ -26,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from insidessl_dash.core.errors import StorageError, TrainingError
-from insidessl_dash.core.files import storage_error, whole_file, write_json
+from insidessl_dash.core.files import whole_file, write_json, writing
 from insidessl_dash.core.progress import ProgressHook
 from insidessl_dash.core.types import SAMPLE_RATE, stable_seed
 from insidessl_dash.pretraining.data import Batches, SpeechData
@@ -277,7 +275,7 @@ class Run:
         target = self.folder / "checkpoints" / f"update-{self.update:06d}"
         if not target.exists():
             temporary = target.with_name(f".{target.name}.part")
-            with _told(target):
+            with writing(target):
                 temporary.mkdir(parents=True, exist_ok=True)
                 self.recipe.export(self.model, temporary)
                 os.replace(temporary, target)
@@ -293,7 +291,7 @@ class Run:
             self._append({"update": self.update, "held_out": scores})
 
     def _append(self, entry: dict[str, Any]) -> None:
-        with _told(self._log_path), self._log_path.open("a") as file:
+        with writing(self._log_path), self._log_path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
     def _save_state(self) -> None:
@@ -305,8 +303,7 @@ class Run:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 state[f"{key}.{name}"] = value
         record = {"update": self.update, "seconds_seen": self.seconds_seen, "wall_s": self.wall_s}
-        path = self.folder / "state.safetensors"
-        with _told(path), whole_file(path) as temporary:
+        with whole_file(self.folder / "state.safetensors") as temporary:
             tensors = {k: v.contiguous().cpu() for k, v in state.items()}
             save_file(tensors, temporary, metadata={"run": json.dumps(record)})
 
@@ -361,24 +358,6 @@ def _interrupted_after() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if asked:
         raise KeyboardInterrupt
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What cannot be written says so, whichever library wrote it."""
-    try:
-        yield
-    except SafetensorError as error:
-        said = OSError(_errno(error), str(error))
-        raise storage_error(path, said) from error
-    except OSError as error:
-        raise storage_error(path, error) from error
-
-
-def _errno(error: SafetensorError) -> int:
-    """The system's number of a failed write, which safetensors has in its text alone."""
-    found = re.search(r"os error (\d+)", str(error))
-    return int(found.group(1)) if found else errno.EIO
 
 
 def _copy(tensors: list[Tensor], into: list[Tensor]) -> None:

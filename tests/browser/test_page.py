@@ -49,7 +49,7 @@ def test_the_lens_is_switched_by_keyboard(visit) -> None:
     page.keyboard.press("ArrowRight")
     expect(page.locator(TITLE).first).to_have_text("Curvature (rad)")
     expect(page).to_have_url(re.compile(r"\?lens=curvature$"))
-    expect(page.locator("#lens-summary")).to_contain_text("turns from one 20 ms step")
+    expect(page.locator("#lens-summary")).to_contain_text("turns from one frame to the next")
     expect(page.locator("#perturbation-field")).to_be_hidden()
     page.keyboard.press("ArrowRight")
     expect(page.locator(TITLE).first).to_have_text("InfoNCE loss (nats)")

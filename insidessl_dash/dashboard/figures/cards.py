@@ -202,7 +202,9 @@ def curve_table(card: TrainingCard) -> Table:
 
 
 def _cell(name: str, value: Any) -> str:
-    return shown(name, value) if isinstance(value, int | float) else ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return shown(name, value) if isinstance(value, float) else ""
 
 
 def _is_share(metric: str) -> bool:

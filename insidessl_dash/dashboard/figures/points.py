@@ -62,8 +62,7 @@ class Points:
             )
         percent = result.depth_percent
         x = percent if depth == "percent" else result.layer_places
-        named = zip(result.layers, percent, slower(result.frame_rates_hz), strict=True)
-        layers = [f"layer {name}, {at:.0f}% depth{rate}" for name, at, rate in named]
+        layers = told_layers(result.layers, percent, result.frame_rates_hz)
         return Points(line, curve, x, curve.mean, curve.std, curve.ci95, layers)
 
     def interval(self, index: int, band: str) -> Interval:
@@ -83,13 +82,25 @@ class Points:
         return known[-1] if known else None
 
 
+def told_layers(
+    names: Sequence[str], percent: Sequence[float], rates: Sequence[float]
+) -> list[str]:
+    """Each layer as pointing at it tells of it: its name, depth, and how its frames differ.
+
+    >>> told_layers(["T0", "D0"], [0.0, 36.0], [50.0, 25.0])
+    ['layer T0, 0% depth', 'layer D0, 36% depth, a frame every 40 ms']
+    """
+    each = zip(names, percent, slower(rates), strict=True)
+    return [f"layer {name}, {at:.0f}% depth{shift and f', {shift}'}" for name, at, shift in each]
+
+
 def slower(rates: Sequence[float]) -> list[str]:
     """For each layer, what sets its frames apart from the fastest ones of its model.
 
     >>> slower([50.0, 25.0, 0.0])
-    ['', ', a frame every 40 ms', '']
+    ['', 'a frame every 40 ms', '']
     """
-    return [f", a frame every {1000 / r:g} ms" if 0 < r < max(rates) else "" for r in rates]
+    return [f"a frame every {1000 / r:g} ms" if 0 < r < max(rates) else "" for r in rates]
 
 
 def interval(mean: float | None, std: float | None, ci95: Interval, band: str) -> Interval:

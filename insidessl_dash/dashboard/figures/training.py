@@ -24,7 +24,7 @@ from insidessl_dash.dashboard.figures.training_parts import (
     division,
     domains,
     has_axis_title,
-    hover,
+    hovers,
     layer_ticks,
     panel_height,
     panel_notes,
@@ -160,8 +160,7 @@ def map_figure(
                 "x": list(range(len(found.updates))),
                 "y": list(range(len(layers))),
                 "z": [[plain(v) for v in column] for column in surface.mean.T],
-                "text": [[hover(panel, surface, row, column) for row in range(len(found.updates))]
-                         for column in range(len(layers))],
+                "text": list(map(list, zip(*hovers(panel, surface), strict=True))),
                 "hovertemplate": "%{text}<extra></extra>",
                 "hoverongaps": False,
                 "coloraxis": "coloraxis",
@@ -260,6 +259,7 @@ def _panel_traces(
     found, surface = panel.trajectory, panel.surface(measure)
     axes = {"xaxis": axis("x", index), "yaxis": axis("y", index)}
     x = list(range(len(found.layers)))
+    texts = hovers(panel, surface)
     thin, bold = [], []
     for row, update in enumerate(found.updates):
         shade = colour(update, last, scheme)
@@ -280,7 +280,7 @@ def _panel_traces(
                 "mode": "lines",
                 "line": {**line, "width": 1.8 if update == 0 else 1.5},
                 "opacity": 0.8 if update == 0 else _DIM,
-                "text": [hover(panel, surface, row, column) for column in x],
+                "text": texts[row],
                 "hovertemplate": "%{text}<extra></extra>",
             }
         )

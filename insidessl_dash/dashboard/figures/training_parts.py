@@ -10,7 +10,7 @@ import numpy as np
 
 from insidessl_dash.dashboard import theme
 from insidessl_dash.dashboard.figures.insights import SHALLOW, at_update
-from insidessl_dash.dashboard.figures.points import number, slower
+from insidessl_dash.dashboard.figures.points import number, told_layers
 from insidessl_dash.dashboard.figures.training_runs import UPDATES, Panel, short_update
 from insidessl_dash.results.schema import Curve
 from insidessl_dash.results.trajectories import Surface
@@ -133,22 +133,29 @@ def colour_scale(colours: Sequence[str]) -> list[list[Any]]:
     return [[index / (len(colours) - 1), shade] for index, shade in enumerate(colours)]
 
 
-def hover(panel: Panel, surface: Surface, row: int, column: int) -> str:
-    """What pointing at a value says."""
-    value, low, high = (float(a[row, column]) for a in (surface.mean, surface.low, surface.high))
-    if not math.isfinite(value):
-        return ""
+def hovers(panel: Panel, surface: Surface) -> list[list[str]]:
+    """What pointing at each value says: a row an update, in it a text a layer."""
     found = panel.trajectory
+    layers = told_layers(found.layers, found.depth_percent, found.frame_rates_hz)
     unit = f" {surface.unit}" if surface.unit else ""
-    lines = [
-        f"<b>{panel.title}, {at_update(found.updates[row])}</b>",
-        f"layer {found.layers[column]}, {found.depth_percent[column]:.0f}% depth"
-        f"{slower(found.frame_rates_hz)[column]}",
-        f"mean   {number(value)}{unit}",
+
+    def told(row: int, column: int) -> str:
+        grids = (surface.mean, surface.low, surface.high)
+        value, low, high = (float(grid[row, column]) for grid in grids)
+        if not math.isfinite(value):
+            return ""
+        lines = [
+            f"<b>{panel.title}, {at_update(found.updates[row])}</b>",
+            layers[column],
+            f"mean   {number(value)}{unit}",
+        ]
+        if math.isfinite(low) and math.isfinite(high):
+            lines.append(f"95% CI {number(low)} to {number(high)}")
+        return "<br>".join([*lines, f"n      {surface.n}"])
+
+    return [
+        [told(row, column) for column in range(len(layers))] for row in range(len(found.updates))
     ]
-    if math.isfinite(low) and math.isfinite(high):
-        lines.append(f"95% CI {number(low)} to {number(high)}")
-    return "<br>".join([*lines, f"n      {surface.n}"])
 
 
 def plain(value: float) -> float | None:

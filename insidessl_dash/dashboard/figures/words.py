@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from insidessl_dash.core.lenses import LensInfo, MeasureInfo
-from insidessl_dash.dashboard.figures.points import interval, number
+from insidessl_dash.dashboard.figures.points import interval, number, slower
 from insidessl_dash.dashboard.figures.style import is_baseline, is_random, order
 from insidessl_dash.results.schema import CorpusInfo, Curve, Result
 
@@ -131,15 +131,15 @@ def layer_notes(models: Iterable[Layered]) -> list[str]:
 
     Models of which the same is to be said share a sentence.
     """
-    slow: dict[tuple[tuple[str, ...], float], list[str]] = {}
+    slow: dict[tuple[tuple[str, ...], str], list[str]] = {}
     vectors: dict[tuple[str, ...], list[str]] = {}
     without: dict[tuple[str, ...], list[str]] = {}
     for model in models:
         rates = dict(zip(model.layers, model.rates, strict=True))
-        slower = tuple(name for name, rate in rates.items() if 0 < rate < max(rates.values()))
-        if slower:
-            shift = 1000 / min(rate for rate in rates.values() if rate > 0)
-            slow.setdefault((slower, shift), []).append(model.title)
+        shifts = dict(zip(model.layers, slower(model.rates), strict=True))
+        for shift in dict.fromkeys(filter(None, shifts.values())):
+            names = tuple(name for name, own in shifts.items() if own == shift)
+            slow.setdefault((names, shift), []).append(model.title)
         there = zip(model.layers, model.defined, strict=True)
         absent = tuple(name for name, is_there in there if not is_there)
         if absent and any(model.defined):
@@ -147,8 +147,8 @@ def layer_notes(models: Iterable[Layered]) -> list[str]:
             kind.setdefault(absent, []).append(model.title)
     return [
         *(
-            f"{_layers(names)} of {_and(titles)} {_have(names)} a frame every {shift:g} ms: of "
-            "those an utterance has fewer."
+            f"{_layers(names)} of {_and(titles)} {_have(names)} {shift}: of those an utterance has "
+            "fewer."
             for (names, shift), titles in slow.items()
         ),
         *(
